@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * msg.def.h - one field list per message: msg.h and msg.c make struct, encoder, decoder and printer
+ * from it (and the fuzz target walks it).
+ *
+ * F(kind, name): kind is U8 U16 U32 U64 or BYTES (u32 length + bytes; decoded borrowed).
+ * L(type, name, max): a counted list of another struct of this file (`n_name` and `name`).
+ * Fields are encoded in order, little-endian, without padding. A decoder refuses trailing bytes, a
+ * count above max and a length beyond the input. Message type numbers are never reused.
+ */
+#pragma once
+
+/* --- parts ------------------------------------------------------------------------------------ */
+
+/* Keys are as the client sees them: two bytes of shard, then the rest. */
+enum kv_compare_op {
+    KV_ABSENT = 1,      /* key does not exist */
+    KV_EXISTS = 2,      /* key exists */
+    KV_VERSION = 3,     /* key's version == arg (0: absent) */
+    KV_BYTES = 4,       /* the value holds `value` at offset arg */
+    KV_EMPTY_RANGE = 5, /* no key in [key, hi) */
+};
+enum kv_read_op {
+    KV_GET = 1,  /* value bytes [off, off+len), len 0 = all; size is the whole length */
+    KV_SCAN = 2, /* pairs of [key, hi) in order, at most len of them; `more` if cut short. off 1:
+                    keys and versions only */
+};
+enum kv_write_op {
+    KV_PUT = 1,          /* key := value */
+    KV_DELETE = 2,       /* absent afterwards; no error if it was */
+    KV_DELETE_RANGE = 3, /* at most arg keys of [key, hi), in order; the result's size counts them */
+    KV_WRITE = 4,        /* value into the key's value at offset arg; grows with zeros, creates */
+    KV_TRUNCATE = 5,     /* cut or grow with zeros to length arg; no-op on an absent key */
+    KV_ADD64 = 6,        /* le64 at offset arg += le64 in value (mod 2^64); absent key: FAILED */
+    KV_MAX64 = 7,        /* le64 at offset arg = max(it, le64 in value); absent key: FAILED */
+    KV_TIME64 = 8,       /* le64 at offset arg = the entry's timestamp (ns); absent key: FAILED */
+    /* ADD64 and the like on a key created earlier in the same transaction are fine. */
+};
+
+#define KV_COMPARE_FIELDS(F, L) F(U8, op) F(BYTES, key) F(BYTES, hi) F(U64, arg) F(BYTES, value)
+#define KV_READ_FIELDS(F, L)    F(U8, op) F(BYTES, key) F(BYTES, hi) F(U64, off) F(U64, len)
+#define KV_WRITE_FIELDS(F, L)   F(U8, op) F(BYTES, key) F(BYTES, hi) F(U64, arg) F(BYTES, value)
+#define KV_PAIR_FIELDS(F, L)    F(BYTES, key) F(U64, version) F(BYTES, value)
+/* One per read, in order. GET: version 0 = absent. */
+#define KV_RESULT_FIELDS(F, L)                                                                     \
+    F(U8, more) F(U64, version) F(U64, size) F(BYTES, value) L(kv_pair, pairs, SCAN_ENTRIES_MAX)
+/* The shard's write counter after the transaction: the version of every value it wrote there. */
+#define KV_VERSION_FIELDS(F, L) F(U16, shard) F(U64, version)
+#define RAFT_WIRE_ENTRY_FIELDS(F, L) F(U64, term) F(U64, index) F(U64, time) F(U8, type) F(BYTES, data)
+#define NODE_ADDRESS_FIELDS(F, L) F(U32, node) F(BYTES, address)
+#define MEMBER_STATUS_FIELDS(F, L)                                                                 \
+    F(U32, node) F(U64, match) F(U64, next) F(U8, state) F(U64, heard_ms)
+#define GROUP_STATUS_FIELDS(F, L)                                                                  \
+    F(U32, gid) F(U8, role) F(U32, leader) F(U64, term) F(U64, first) F(U64, last)                 \
+    F(U64, persisted) F(U64, commit) F(U64, applied) F(U64, sessions) F(U16, shards)               \
+    F(U32, n_voters) L(member_status, members, VOTERS_MAX)
+#define COUNTER_FIELDS(F, L) F(BYTES, name) F(U64, value)
+
+#define MSG_PARTS(X)                                                                               \
+    X(kv_compare, KV_COMPARE_FIELDS)                                                               \
+    X(kv_read, KV_READ_FIELDS)                                                                     \
+    X(kv_write, KV_WRITE_FIELDS)                                                                   \
+    X(kv_pair, KV_PAIR_FIELDS)                                                                     \
+    X(kv_result, KV_RESULT_FIELDS)                                                                 \
+    X(kv_version, KV_VERSION_FIELDS)                                                               \
+    X(raft_wire_entry, RAFT_WIRE_ENTRY_FIELDS)                                                     \
+    X(node_address, NODE_ADDRESS_FIELDS)                                                           \
+    X(member_status, MEMBER_STATUS_FIELDS)                                                         \
+    X(group_status, GROUP_STATUS_FIELDS)                                                           \
+    X(counter, COUNTER_FIELDS)
+
+/* --- messages --------------------------------------------------------------------------------- */
+
+/* First frame of each side. node 0: a client. incarnation: random, written at init; peers refuse
+ * another one under a known id. */
+#define HELLO_FIELDS(F, L)                                                                         \
+    F(U32, protocol) F(U64, cluster) F(U32, node) F(U64, incarnation) F(BYTES, software)
+
+/* Any request may be answered by this: status is an ERR_ number (0 = done), leader a node id to try
+ * (0 unknown), detail a text for a person. */
+#define STATUS_FIELDS(F, L) F(U16, status) F(U32, leader) F(BYTES, detail)
+
+/* DESIGN 3.2. client 0: allowed without writes only. seq names the request within the client. */
+#define TXN_FIELDS(F, L)                                                                           \
+    F(U64, client) F(U64, seq) F(U64, acked_below)                                                 \
+    L(kv_compare, compares, TXN_COMPARES_MAX)                                                      \
+    L(kv_read, reads, TXN_READS_MAX) L(kv_write, writes, TXN_WRITES_MAX)
+/* status 0 or ERR_FAILED are results. failed: index of the first compare (then of the writes,
+ * counted on) that did not hold. time: the entry's timestamp, 0 for a read. */
+#define TXN_REPLY_FIELDS(F, L)                                                                     \
+    F(U16, status) F(U32, failed) F(U64, time)                                                     \
+    L(kv_result, reads, TXN_READS_MAX) L(kv_version, versions, 16)                                 \
+    L(counter, deleted, 16) /* per DELETE_RANGE: name empty, value = keys deleted */
+/* Answers (TXN_REPLY with one GET result) when the version of key differs from `version`, or with
+ * status ERR_TIMEOUT after timeout_ms; NOT_LEADER or WRONG_GROUP when leadership or shard goes. */
+#define WAIT_FIELDS(F, L) F(BYTES, key) F(U64, version) F(U32, timeout_ms)
+
+/* Sessions (3.3), group 0 only. OPEN answers SESSION_REPLY with a client id never used before; the
+ * log index of its entry. KEEPALIVE extends it by SESSION_TIMEOUT_MS at the leader. */
+#define SESSION_OPEN_FIELDS(F, L)  F(U64, nonce) F(BYTES, name)
+#define SESSION_CLOSE_FIELDS(F, L) F(U64, client)
+#define KEEPALIVE_FIELDS(F, L)     F(U64, client)
+/* The live client ids (linearizable), for the reclaim of orphans and locks. */
+#define SESSION_LIST_FIELDS(F, L)  F(U8, unused)
+#define SESSION_REPLY_FIELDS(F, L) F(U16, status) F(U64, client) L(counter, live, 4096)
+
+/* Which group leads where: answered by any node at once from what it knows. */
+#define LOCATE_FIELDS(F, L) F(U16, shard)
+#define LOCATE_REPLY_FIELDS(F, L)                                                                  \
+    F(U16, status) F(U32, gid) F(U32, leader) F(U16, shards) L(node_address, nodes, NODES_MAX)
+
+#define NODE_STATUS_FIELDS(F, L) F(U8, unused)
+#define NODE_STATUS_REPLY_FIELDS(F, L)                                                             \
+    F(U16, status) F(U32, node) F(U64, uptime_ms) F(BYTES, note) F(U64, disk_free)                 \
+    L(group_status, groups, 64) L(counter, counters, 256)
+
+/* Raft between nodes: several messages of several groups may share a frame's round, not a frame. */
+#define RAFT_WIRE_FIELDS(F, L)                                                                     \
+    F(U32, gid) F(U8, type) F(U32, from) F(U32, to) F(U64, term) F(U64, index) F(U64, log_term)    \
+    F(U64, commit) F(U8, reject) F(U64, hint) F(U64, hint_term) F(U64, read_round)                 \
+    L(raft_wire_entry, entries, APPEND_ENTRIES_MAX)
+/* A piece of a snapshot's byte stream (files one after another, see cluster/node/snapshot.h). The
+ * receiver answers with the offset it has durably taken, which is also how a transfer resumes. */
+#define SNAP_CHUNK_FIELDS(F, L)                                                                    \
+    F(U32, gid) F(U64, term) F(U64, index) F(U64, index_term) F(U64, index_time) F(U64, id)        \
+    F(U64, offset) F(U8, last) F(BYTES, conf) F(BYTES, data)
+#define SNAP_ACK_FIELDS(F, L) F(U32, gid) F(U64, term) F(U64, id) F(U64, offset) F(U16, status)
+
+/* Shuffle (mr/): a byte range of a map attempt's spill; answered by FETCH_REPLY. */
+#define FETCH_FIELDS(F, L)                                                                         \
+    F(BYTES, job) F(U64, epoch) F(U32, task) F(U32, attempt) F(U32, partition) F(U64, off) F(U32, len)
+#define FETCH_REPLY_FIELDS(F, L) F(U16, status) F(U64, size) F(BYTES, data) F(BYTES, detail)
+
+/*  name, type number, field list */
+#define MSG_LIST(X)                                                                                \
+    X(hello, 1, HELLO_FIELDS)                                                                      \
+    X(status, 2, STATUS_FIELDS)                                                                    \
+    X(txn, 10, TXN_FIELDS)                                                                         \
+    X(txn_reply, 11, TXN_REPLY_FIELDS)                                                             \
+    X(wait, 12, WAIT_FIELDS)                                                                       \
+    X(session_open, 14, SESSION_OPEN_FIELDS)                                                       \
+    X(session_close, 15, SESSION_CLOSE_FIELDS)                                                     \
+    X(keepalive, 16, KEEPALIVE_FIELDS)                                                             \
+    X(session_list, 17, SESSION_LIST_FIELDS)                                                       \
+    X(session_reply, 18, SESSION_REPLY_FIELDS)                                                     \
+    X(locate, 20, LOCATE_FIELDS)                                                                   \
+    X(locate_reply, 21, LOCATE_REPLY_FIELDS)                                                       \
+    X(node_status, 22, NODE_STATUS_FIELDS)                                                         \
+    X(node_status_reply, 23, NODE_STATUS_REPLY_FIELDS)                                             \
+    X(raft_wire, 30, RAFT_WIRE_FIELDS)                                                             \
+    X(snap_chunk, 31, SNAP_CHUNK_FIELDS)                                                           \
+    X(snap_ack, 32, SNAP_ACK_FIELDS)                                                               \
+    X(fetch, 40, FETCH_FIELDS)                                                                     \
+    X(fetch_reply, 41, FETCH_REPLY_FIELDS)

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * raft.h - the consensus core of one group: computes, never acts.
+ *
+ * The extended Raft paper (Ongaro, Ousterhout 2014) and chapters 4, 6 and 10 of Ongaro's
+ * dissertation. Inputs are function calls: a message, a tick, a proposal, a read, "persisted
+ * (ticket)", "applied (index)". Output is one struct raft_ready per call of raft_ready(). No clock,
+ * fd, thread, global, rand() or log sink: time is ticks, chance is an rng handed in, so the same
+ * core runs in the daemon, under a text trace and in the simulator.
+ *
+ * The host's duties, in order, for each ready (DESIGN.md 3.6):
+ *   1. send `send` (a message may be lost, doubled or reordered; the core copes);
+ *   2. make `persist` durable, hard state and entries in one step, and then call
+ *      raft_persisted(ticket). Tickets complete in the order in which they were handed out. Messages
+ *      that depend on the write are kept inside the core and appear in `send` of a later ready;
+ *   3. apply `apply` in order and call raft_applied. Committed entries may be handed out before this
+ *      node's own disk has them (dissertation 10.2.1);
+ *   4. serve `reads` when applied >= their index.
+ *
+ * Invariants (asserted): term and commit never go back; applied <= commit <= last; at most one vote
+ * per term; a leader never overwrites its own log; only entries of the current term are committed by
+ * counting (5.4.2, figure 8); an acknowledgement never names an index that is not persisted here
+ * with the term that is acknowledged: completions carry a ticket, and truncation drops what a ticket
+ * covered (the ABA of reference/raft.md 4.13).
+ *
+ * Threads: none; one caller at a time. Memory: entries keep a reference on their buf; what a ready
+ * shows is borrowed until the next call on the same raft.
+ */
+#pragma once
+
+#include "cluster/base/arena.h"
+#include "cluster/base/buf.h"
+#include "cluster/base/limits.h"
+#include "cluster/base/rng.h"
+
+typedef uint64_t raft_term;
+typedef uint64_t raft_index;
+typedef uint32_t raft_id; /* node id, never 0, never reused */
+
+#define RAFT_NONE 0u
+
+enum raft_entry_type {
+    RAFT_ENTRY_NOOP = 1, /* first entry of each leader (dissertation 6.4) */
+    RAFT_ENTRY_DATA = 2,
+    RAFT_ENTRY_CONF = 3, /* membership change: reserved for it, refused by this version */
+};
+
+struct raft_entry {
+    raft_term term;
+    raft_index index;
+    uint64_t time_ns; /* max(leader's clock at proposal, time of the entry before + 1) */
+    enum raft_entry_type type;
+    struct buf *data; /* NULL for a NOOP */
+};
+
+/* Who counts. Learners replicate but never vote or count (membership change will use them). */
+struct raft_conf {
+    unsigned n_voters, n_learners;
+    raft_id voters[VOTERS_MAX];
+    raft_id learners[VOTERS_MAX];
+};
+
+enum raft_msg_type {
+    RAFT_PREVOTE = 1,
+    RAFT_PREVOTE_RESP,
+    RAFT_VOTE,
+    RAFT_VOTE_RESP,
+    RAFT_APPEND,
+    RAFT_APPEND_RESP,
+    RAFT_HEARTBEAT,
+    RAFT_HEARTBEAT_RESP,
+};
+
+/* One message. Which fields mean something is said per type in cluster/raft/README.md. */
+struct raft_msg {
+    enum raft_msg_type type;
+    raft_id from, to;
+    raft_term term;
+    raft_index index;    /* APPEND: prev index; VOTE: last index; *_RESP: match or rejected prev */
+    raft_term log_term;  /* APPEND: prev term; VOTE: last term */
+    raft_index commit;   /* APPEND, HEARTBEAT */
+    bool reject;
+    raft_index hint;     /* rejecting APPEND_RESP: fast conflict back-up (paper 5.3, end) */
+    raft_term hint_term;
+    uint64_t read_round; /* HEARTBEAT(_RESP): newest read round, never reused (raft.md 4.9) */
+    const struct raft_entry *entries;
+    unsigned n_entries;
+};
+
+enum raft_role { RAFT_FOLLOWER, RAFT_PRE_CANDIDATE, RAFT_CANDIDATE, RAFT_LEADER };
+
+/* What must be durable before a promise leaves this node. */
+struct raft_hard {
+    raft_term term;
+    raft_id vote;
+};
+
+struct raft_persist {
+    uint64_t ticket;           /* 0: nothing to persist */
+    bool hard_changed;
+    struct raft_hard hard;
+    raft_index truncate_from;  /* 0, or: forget entries >= this one first (logged: raft.md 4.17) */
+    const struct raft_entry *entries;
+    unsigned n_entries;
+    bool reset;                /* a snapshot was installed: the log now starts after reset_index */
+    raft_index reset_index;
+    raft_term reset_term;
+};
+
+struct raft_read {
+    uint64_t ctx;
+    raft_index index; /* serve when applied >= index */
+};
+
+struct raft_ready {
+    const struct raft_msg *send;
+    unsigned n_send;
+    struct raft_persist persist;
+    const struct raft_entry *apply;
+    unsigned n_apply;
+    const struct raft_read *reads;
+    unsigned n_reads;
+    const raft_id *snapshots;  /* followers that need a snapshot; each shown once per need */
+    unsigned n_snapshots;
+    bool role_changed;         /* role, term or known leader differ from the last ready: the host
+                                  fails its waiting proposals and reads when no longer leader */
+};
+
+struct raft_status {
+    raft_id id, leader; /* leader RAFT_NONE: unknown */
+    enum raft_role role;
+    raft_term term;
+    raft_index first, last, persisted, commit, applied;
+    bool leading;       /* leader with its own-term no-op applied: may serve */
+};
+
+/* What a leader knows of one member, for `status`. */
+struct raft_progress_view {
+    raft_id id;
+    raft_index match, next;
+    unsigned ticks_since_heard;
+    char state; /* 'p'robe 'r'eplicate 's'napshot */
+};
+
+struct raft_config {
+    raft_id id;
+    struct raft_conf conf;
+    unsigned election_ticks, heartbeat_ticks; /* election time-out is drawn from [e, 2e) */
+    uint64_t apply_bytes_max;                 /* bound of one ready's `apply` */
+    struct rng *rng;                          /* borrowed */
+};
+
+/* State found on disk: hard state, snapshot point (everything <= snap_index is in the state machine;
+ * applied starts there) and entries snap_index+1 .. in order. The core takes references. */
+struct raft_restore {
+    struct raft_hard hard;
+    raft_index snap_index;
+    raft_term snap_term;
+    uint64_t snap_time_ns;
+    raft_index applied; /* >= snap_index: entries up to it are not handed out again */
+    const struct raft_entry *entries;
+    size_t n_entries;
+};
+
+struct raft;
+
+/* ERR_INVALID: no voters, doubled ids, a gap or a falling term in the restored entries. */
+NODISCARD int raft_create(const struct raft_config *config, const struct raft_restore *restore,
+                          struct raft **ret);
+void raft_destroy(struct raft *r);
+
+/* --- inputs --- */
+
+void raft_tick(struct raft *r);
+
+/* A message from the network. Anything may come; nonsense (wrong `to`, unknown sender, impossible
+ * fields) is dropped with -ERR_INVALID and changes nothing. The entries' data is referenced. */
+int raft_step(struct raft *r, const struct raft_msg *m);
+
+/* Leader only. Takes a reference on data. -ERR_NOT_LEADER; -ERR_BUSY over UNCOMMITTED_BYTES_MAX;
+ * -ERR_TOO_BIG. Appends are composed when raft_ready is called, so what is proposed between two
+ * readies travels in one message. *ret_index/_term name the entry: it was committed if and only if
+ * an entry of that index and term is applied. */
+NODISCARD int raft_propose(struct raft *r, struct buf *data, uint64_t now_ns, raft_index *ret_index,
+                           raft_term *ret_term);
+
+/* Leader only: asks for a linearizable read point (ReadIndex, dissertation 6.4). ctx comes back in
+ * `reads`, or never if leadership is lost. -ERR_NOT_LEADER also before the own-term no-op commits
+ * is NOT returned: the read waits for it. All reads of one round share one heartbeat exchange. */
+NODISCARD int raft_read(struct raft *r, uint64_t ctx);
+
+void raft_persisted(struct raft *r, uint64_t ticket);
+void raft_applied(struct raft *r, raft_index upto);
+
+/* Forgets entries <= upto (which must be applied): the host has them in a flushed state store. */
+void raft_compact(struct raft *r, raft_index upto);
+
+/* The state machine now is the snapshot (durably). False, and nothing changed, when commit has
+ * already passed it. Keeps a suffix that agrees (index, term), drops the log otherwise; the next
+ * ready's `persist` has reset set and lists the kept suffix again. The leader learns of it by an
+ * APPEND_RESP for `index` once that is persisted. */
+bool raft_wants_snapshot(const struct raft *r, raft_index index, raft_term term);
+bool raft_install(struct raft *r, raft_id from, raft_term from_term, raft_index index,
+                  raft_term term, uint64_t time_ns, const struct raft_conf *conf);
+/* Leader: streaming to `to` ended; on failure the follower is probed again. */
+void raft_snapshot_sent(struct raft *r, raft_id to, raft_index index, bool ok);
+
+/* Tries to become leader now (tests, `leader move` later). */
+void raft_campaign(struct raft *r);
+
+/* --- outputs --- */
+
+/* True if raft_ready would show anything. */
+bool raft_has_ready(const struct raft *r);
+void raft_ready(struct raft *r, struct raft_ready *ret);
+
+void raft_get_status(const struct raft *r, struct raft_status *ret);
+unsigned raft_get_progress(const struct raft *r, struct raft_progress_view *ret, unsigned max);
+/* The term of an entry, 0 if compacted or beyond the end. */
+raft_term raft_term_at(const struct raft *r, raft_index index);
+const struct raft_conf *raft_get_conf(const struct raft *r);
+uint64_t raft_log_bytes(const struct raft *r); /* payload held in memory */
+
+const char *raft_role_name(enum raft_role role);
+const char *raft_msg_name(enum raft_msg_type type);
