@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * kv.h - the replicated state machine of one group: sessions and mini-transactions (DESIGN 3.2, 3.3)
+ * on a state store.
+ *
+ * Deterministic: state is a function of the entries applied, nothing else (no clock, no rng, no
+ * iteration order of a hash table reaches it). Every entry is one atomic store batch that includes
+ * the applied index, its term and time, so a crash never repeats or skips an entry.
+ *
+ * Keys in the store: [shard be16][table u8][rest]; tables are listed in kv/layout.h. Shard 0xffff
+ * holds the group's own records (applied index, sessions). A stored value is [tag u8 = 0 inline]
+ * [version le64][bytes].
+ *
+ * Version of a value: its shard's write counter at its last write; the counter takes one step per
+ * transaction and shard, never goes back; 0 = absent.
+ *
+ * Exactly once: OK and FAILED of a transaction with writes are kept in its lowest-numbered written
+ * shard, in one row per (shard, client), until acked_below passes them. A retry finds it and changes
+ * nothing. A seq below acked_below is ERR_STALE; an unknown client ERR_NO_SESSION (also for a
+ * session that has expired: it is fenced from that entry on).
+ *
+ * Threads: one. Memory: O(sessions) for the live set; everything else is in the store.
+ */
+#pragma once
+
+#include "cluster/base/msg.h"
+#include "cluster/store/store.h"
+
+/* What an entry's data holds: a u8 command and the encoded message. */
+enum kv_command {
+    KV_CMD_TXN = 1,           /* msg_txn */
+    KV_CMD_SESSION_OPEN = 2,  /* msg_session_open; the client id is the entry's index */
+    KV_CMD_SESSION_CLOSE = 3, /* msg_session_close; also proposed by the leader on expiry */
+};
+
+struct kv_entry {
+    uint64_t index, term, time_ns;
+    struct bytes data; /* empty: a no-op, only the applied index moves */
+};
+
+struct kv;
+
+/* Callbacks during kv_apply, in order of execution. */
+struct kv_sink {
+    /* The answer to entry `index`: a txn_reply or session_reply body. Borrowed. */
+    void (*reply)(void *ctx, uint64_t index, unsigned msg_type, struct bytes body);
+    /* `key` (client form) was written or deleted; called only while kv_watch counts are > 0. */
+    void (*changed)(void *ctx, struct bytes key, uint64_t version);
+    void *ctx;
+};
+
+/* Reads the applied index and the sessions. Borrows the store. -ERR_FORMAT, -ERR_CORRUPT. */
+NODISCARD int kv_open(struct store *store, uint32_t gid, uint16_t shards, struct kv **ret,
+                      struct errmsg *msg);
+void kv_close(struct kv *kv);
+void kv_applied(const struct kv *kv, uint64_t *ret_index, uint64_t *ret_term, uint64_t *ret_time);
+
+/* Applies entries in order (index = applied + 1 ...; asserted). An error is the store's: the replica
+ * must stop. A malformed command (checked before it was proposed) gets an ERR_INVALID reply. */
+NODISCARD int kv_apply(struct kv *kv, const struct kv_entry *entries, size_t n,
+                       const struct kv_sink *sink);
+
+/* Checks a request before it is proposed: limits, ops, ranges within a shard, offsets; the same
+ * answer everywhere. 0, -ERR_INVALID, -ERR_TOO_BIG, -ERR_WRONG_GROUP. */
+NODISCARD int kv_check(const struct kv *kv, const struct msg_txn *t);
+
+/* Runs a transaction without writes on the present state: compares and reads. */
+NODISCARD int kv_read(struct kv *kv, const struct msg_txn *t, struct arena *a,
+                      struct msg_txn_reply *ret);
+
+/* Looks for the kept result of (client, seq) so that a leader can answer a retry without logging.
+ * False if it must be proposed. */
+bool kv_result(struct kv *kv, const struct msg_txn *t, struct arena *a, struct bytes *ret_body);
+
+/* Counted interest in a key, for WAIT. */
+void kv_watch(struct kv *kv, struct bytes key);
+void kv_unwatch(struct kv *kv, struct bytes key);
+
+/* The live sessions as of the applied index. */
+size_t kv_sessions(const struct kv *kv);
+void kv_each_session(const struct kv *kv, void (*each)(void *arg, uint64_t client, struct bytes name),
+                     void *arg);
+bool kv_has_session(const struct kv *kv, uint64_t client);
+
+/* The bytes of one command, for proposing. */
+struct buf *kv_command(enum kv_command cmd, struct bytes body);

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * store.h - the state store of one group replica: an ordered map of byte strings with atomic
+ * batches, consistent snapshots and checkpoints.
+ *
+ * Two implementations: RocksDB (store_rocks.c; its own WAL is off: the Raft log is its WAL, DESIGN
+ * 3.5) and memory (store_mem.c, with a crash model, for the simulator and unit tests). Both order
+ * keys by memcmp.
+ *
+ * A batch is applied atomically and is readable at once, but survives a crash only once a flush that
+ * began after it has completed; a crash leaves a state that is a prefix of the batches, never less
+ * than the last flush. So the caller stores its applied index in every batch and replays its log
+ * from there. Errors: -ERR_IO, -ERR_CORRUPT, -ERR_NO_SPACE; after one of these from write or flush
+ * the store refuses everything (it is unknown what is on disk).
+ *
+ * Threads: one thread writes; snapshots and iterators may be used from others (read pool, later).
+ */
+#pragma once
+
+#include "cluster/base/arena.h"
+#include "cluster/base/bytes.h"
+#include "cluster/base/err.h"
+
+struct store;
+struct store_iter;
+struct store_view; /* a consistent snapshot of all keys */
+typedef void store_done_fn(void *arg, int err);
+
+struct store_write {
+    enum { STORE_PUT, STORE_DELETE, STORE_DELETE_RANGE } op; /* DELETE_RANGE: [key, value) */
+    struct bytes key, value;
+};
+
+struct store_ops {
+    /* -ERR_NOT_FOUND; else the value copied into the arena. view NULL: the newest state. */
+    int (*get)(struct store *s, struct store_view *view, struct bytes key, struct arena *a,
+               struct bytes *ret);
+    int (*write)(struct store *s, const struct store_write *w, size_t n);
+    struct store_view *(*view_open)(struct store *s);
+    void (*view_close)(struct store *s, struct store_view *v);
+    /* Iterates [lo, hi) in order; hi empty: to the end. key and value are borrowed until next. */
+    struct store_iter *(*iter_open)(struct store *s, struct store_view *view, struct bytes lo,
+                                    struct bytes hi);
+    bool (*iter_next)(struct store_iter *it, struct bytes *ret_key, struct bytes *ret_value);
+    int (*iter_close)(struct store_iter *it); /* the error that ended it early, or 0 */
+    /* Makes everything written so far durable; done may come later, on the caller's thread's poll. */
+    void (*flush)(struct store *s, store_done_fn *done, void *arg);
+    /* A crash-safe copy of the present state in a new directory (hard links where possible). */
+    int (*checkpoint)(struct store *s, const char *dir, struct errmsg *msg);
+    void (*close)(struct store *s);
+    uint64_t (*approximate_bytes)(struct store *s);
+};
+struct store {
+    const struct store_ops *ops;
+};
+
+/* Opens or creates the store in `dir`. -ERR_FORMAT for a newer format, -ERR_CORRUPT ... with text. */
+int store_rocks_open(const char *dir, struct store **ret, struct errmsg *msg);
+
+/*
+ * A store in memory. The crash model: `disk` outlives the store and keeps what flushes made durable;
+ * closing without flush and opening again shows the last flushed state (or, with keep_unflushed, a
+ * random later prefix of batches). checkpoint and install copy between named images on the disk.
+ */
+struct store_mem_disk;
+struct store_mem_disk *store_mem_disk_create(void);
+void store_mem_disk_destroy(struct store_mem_disk *d);
+int store_mem_open(struct store_mem_disk *d, const char *dir, struct store **ret);
+/* What a crash keeps of a store that is open: drops it without a flush; `extra_batches` of the
+ * unflushed ones survive. */
+void store_mem_crash(struct store *s, size_t extra_batches);
+
+/* How a node makes, lists, removes and replaces stores: real directories or images of a mem disk. */
+struct store_maker {
+    int (*open)(struct store_maker *m, const char *dir, struct store **ret, struct errmsg *msg);
+    int (*destroy)(struct store_maker *m, const char *dir); /* removes it; absent is fine */
+    int (*replace)(struct store_maker *m, const char *from, const char *to); /* atomic, durable */
+    /* A checkpoint as one byte stream, for snapshot transfer. */
+    struct store_image *(*image_open)(struct store_maker *m, const char *dir);
+    uint64_t (*image_size)(struct store_image *i);
+    int64_t (*image_read)(struct store_image *i, void *p, size_t n, uint64_t off);
+    void (*image_close)(struct store_image *i);
+    /* The other way: bytes in order; finish fsyncs everything and checks the stream's checksums. */
+    int (*image_create)(struct store_maker *m, const char *dir, struct store_image **ret);
+    int (*image_write)(struct store_image *i, const void *p, size_t n);
+    int (*image_finish)(struct store_image *i); /* closes; on error the directory is removed */
+};
+struct store_maker *store_rocks_maker_create(void);
+struct store_maker *store_mem_maker_create(struct store_mem_disk *d); /* borrows d */
+void store_maker_destroy(struct store_maker *m);
