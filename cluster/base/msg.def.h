@@ -72,9 +72,12 @@ enum kv_write_op {
 /* --- messages --------------------------------------------------------------------------------- */
 
 /* First frame of each side. node 0: a client. incarnation: random, written at init; peers refuse
- * another one under a known id. */
+ * another one under a known id. cluster 0: a client that was not told. purpose: what the dialer
+ * opened the connection for; bulk keeps snapshot chunks from delaying heartbeats. */
+enum hello_purpose { HELLO_MAIN = 0, HELLO_BULK = 1 };
 #define HELLO_FIELDS(F, L)                                                                         \
-    F(U32, protocol) F(U64, cluster) F(U32, node) F(U64, incarnation) F(BYTES, software)
+    F(U32, protocol) F(U64, cluster) F(U32, node) F(U64, incarnation) F(U8, purpose)               \
+    F(BYTES, software)
 
 /* Any request may be answered by this: status is an ERR_ number (0 = done), leader a node id to try
  * (0 unknown), detail a text for a person. */
