@@ -39,6 +39,9 @@ typedef uint32_t raft_id; /* node id, never 0, never reused */
 
 #define RAFT_NONE 0u
 
+/* A transaction and what the state machine wraps around it. */
+#define RAFT_ENTRY_BYTES_MAX (TXN_BYTES_MAX + KIB(64))
+
 enum raft_entry_type {
     RAFT_ENTRY_NOOP = 1, /* first entry of each leader (dissertation 6.4) */
     RAFT_ENTRY_DATA = 2,
@@ -76,11 +79,13 @@ struct raft_msg {
     enum raft_msg_type type;
     raft_id from, to;
     raft_term term;
-    raft_index index;    /* APPEND: prev index; VOTE: last index; *_RESP: match or rejected prev */
+    raft_index index;    /* APPEND: prev index; VOTE: last index; APPEND_RESP: match or rejected
+                            prev; HEARTBEAT_RESP: received, durable or not */
     raft_term log_term;  /* APPEND: prev term; VOTE: last term */
     raft_index commit;   /* APPEND, HEARTBEAT */
     bool reject;
-    raft_index hint;     /* rejecting APPEND_RESP: fast conflict back-up (paper 5.3, end) */
+    raft_index hint;     /* rejecting APPEND_RESP: fast conflict back-up (paper 5.3, end);
+                            HEARTBEAT_RESP: match */
     raft_term hint_term;
     uint64_t read_round; /* HEARTBEAT(_RESP): newest read round, never reused (raft.md 4.9) */
     const struct raft_entry *entries;
@@ -151,7 +156,9 @@ struct raft_config {
 };
 
 /* State found on disk: hard state, snapshot point (everything <= snap_index is in the state machine;
- * applied starts there) and entries snap_index+1 .. in order. The core takes references. */
+ * applied starts there) and entries snap_index+1 .. in order. The core takes references. The host
+ * leaves out a log whose entry at snap_index has another term than the state machine says: it is the
+ * log of before an installation whose `reset` was not written any more. NULL: a new replica. */
 struct raft_restore {
     struct raft_hard hard;
     raft_index snap_index;
@@ -164,7 +171,8 @@ struct raft_restore {
 
 struct raft;
 
-/* ERR_INVALID: no voters, doubled ids, a gap or a falling term in the restored entries. */
+/* ERR_INVALID: no voters, doubled ids, a gap, a falling term or a time that does not rise in the
+ * restored entries, applied outside of snap_index .. last. A group of one campaigns at once. */
 NODISCARD int raft_create(const struct raft_config *config, const struct raft_restore *restore,
                           struct raft **ret);
 void raft_destroy(struct raft *r);
@@ -178,7 +186,7 @@ void raft_tick(struct raft *r);
 int raft_step(struct raft *r, const struct raft_msg *m);
 
 /* Leader only. Takes a reference on data. -ERR_NOT_LEADER; -ERR_BUSY over UNCOMMITTED_BYTES_MAX;
- * -ERR_TOO_BIG. Appends are composed when raft_ready is called, so what is proposed between two
+ * -ERR_TOO_BIG over RAFT_ENTRY_BYTES_MAX; -ERR_INVALID without data. Appends are composed when raft_ready is called, so what is proposed between two
  * readies travels in one message. *ret_index/_term name the entry: it was committed if and only if
  * an entry of that index and term is applied. */
 NODISCARD int raft_propose(struct raft *r, struct buf *data, uint64_t now_ns, raft_index *ret_index,
@@ -195,14 +203,15 @@ void raft_applied(struct raft *r, raft_index upto);
 /* Forgets entries <= upto (which must be applied): the host has them in a flushed state store. */
 void raft_compact(struct raft *r, raft_index upto);
 
-/* The state machine now is the snapshot (durably). False, and nothing changed, when commit has
- * already passed it. Keeps a suffix that agrees (index, term), drops the log otherwise; the next
+/* The state machine now is the snapshot (durably). Ask raft_wants_snapshot first; false, and nothing
+ * changed, when commit has already passed it, this node leads, or the arguments make no sense. Keeps a suffix that agrees (index, term), drops the log otherwise; the next
  * ready's `persist` has reset set and lists the kept suffix again. The leader learns of it by an
  * APPEND_RESP for `index` once that is persisted. */
 bool raft_wants_snapshot(const struct raft *r, raft_index index, raft_term term);
 bool raft_install(struct raft *r, raft_id from, raft_term from_term, raft_index index,
                   raft_term term, uint64_t time_ns, const struct raft_conf *conf);
-/* Leader: streaming to `to` ended; on failure the follower is probed again. */
+/* Leader: streaming to `to` ended. Appends go on when the follower says that it is installed (or says
+ * nothing of it for an election time-out); on failure it is probed again at its next answer. */
 void raft_snapshot_sent(struct raft *r, raft_id to, raft_index index, bool ok);
 
 /* Tries to become leader now (tests, `leader move` later). */

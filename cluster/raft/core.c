@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* core.c - life cycle, roles and terms, commit index, dispatch of messages and ticks. */
+#include "cluster/raft/core.h"
+
+struct progress *raft_member(const struct raft *r, raft_id id)
+{
+    for (unsigned i = 0; i < r->n_members; i++)
+        if (r->members[i].id == id)
+            return (struct progress *)&r->members[i];
+    return NULL;
+}
+
+void raft_set_conf(struct raft *r, const struct raft_conf *conf)
+{
+    r->conf = *conf;
+    r->n_members = 0;
+    memset(r->members, 0, sizeof(r->members));
+    for (unsigned i = 0; i < conf->n_voters; i++)
+        r->members[r->n_members++].id = conf->voters[i];
+    for (unsigned i = 0; i < conf->n_learners; i++)
+        r->members[r->n_members++].id = conf->learners[i];
+    for (unsigned i = 0; i < r->n_members; i++)
+        progress_reset(&r->members[i], raftlog_last(&r->log) + 1);
+}
+
+static int check_restore(const struct raft_restore *s)
+{
+    raft_index last = s->snap_index + s->n_entries;
+    raft_term term = s->snap_term;
+    uint64_t time_ns = s->snap_time_ns;
+
+    if ((s->snap_index == 0) != (s->snap_term == 0) || s->snap_index > RAFT_NUMBER_MAX)
+        return -ERR_INVALID;
+    for (size_t i = 0; i < s->n_entries; i++) {
+        const struct raft_entry *e = &s->entries[i];
+        if (!raft_entry_follows(e, s->snap_index + i, term, time_ns))
+            return -ERR_INVALID;
+        term = e->term;
+        time_ns = e->time_ns;
+    }
+    return s->applied < s->snap_index || s->applied > last ? -ERR_INVALID : 0;
+}
+
+static void restore(struct raft *r, const struct raft_restore *s)
+{
+    raftlog_init(&r->log, s->snap_index, s->snap_term, s->snap_time_ns);
+    for (size_t i = 0; i < s->n_entries; i++)
+        raftlog_append(&r->log, &s->entries[i]);
+    r->commit = r->applied = r->applying = r->matched = s->applied;
+    r->handed = r->persisted = raftlog_last(&r->log);
+    r->hard = r->hard_handed = r->hard_durable = s->hard;
+    /* A crash between the installation of a snapshot and the write of the term that came with it.
+     */
+    if (raftlog_last_term(&r->log) > r->hard.term)
+        r->hard = (struct raft_hard){raftlog_last_term(&r->log), RAFT_NONE};
+}
+
+int raft_create(const struct raft_config *config, const struct raft_restore *from,
+                struct raft **ret)
+{
+    static const struct raft_restore nothing;
+    const struct raft_restore *s = from ? from : &nothing;
+
+    if (config->id == RAFT_NONE || config->rng == NULL || config->heartbeat_ticks == 0 ||
+        config->election_ticks <= config->heartbeat_ticks)
+        return -ERR_INVALID;
+    if (quorum_check(&config->conf) < 0 || check_restore(s) < 0)
+        return -ERR_INVALID;
+
+    struct raft *r = g_new0(struct raft, 1);
+    r->id = config->id;
+    r->election_ticks = config->election_ticks;
+    r->heartbeat_ticks = config->heartbeat_ticks;
+    r->apply_bytes_max = config->apply_bytes_max;
+    r->rng = config->rng;
+    r->writes = g_array_new(false, false, sizeof(struct write));
+    r->held = g_array_new(false, false, sizeof(struct held));
+    r->reads_waiting = g_array_new(false, false, sizeof(uint64_t));
+    r->reads_asked = g_array_new(false, false, sizeof(struct asked));
+    r->reads_done = g_array_new(false, false, sizeof(struct raft_read));
+    r->shown_reads = g_array_new(false, false, sizeof(struct raft_read));
+    r->out = g_array_new(false, false, sizeof(struct raft_msg));
+    r->shown_send = g_array_new(false, false, sizeof(struct raft_msg));
+    r->snap_needs = g_array_new(false, false, sizeof(raft_id));
+    r->shown_snaps = g_array_new(false, false, sizeof(raft_id));
+    restore(r, s);
+    raft_set_conf(r, &config->conf);
+    raft_become_follower(r, r->hard.term, RAFT_NONE);
+    if (r->conf.n_voters == 1)
+        raft_campaign(r); /* nobody to wait for */
+    *ret = r;
+    return 0;
+}
+
+void raft_destroy(struct raft *r)
+{
+    if (r == NULL)
+        return;
+    GArray *arrays[] = {r->writes,      r->held, r->reads_waiting, r->reads_asked, r->reads_done,
+                        r->shown_reads, r->out,  r->shown_send,    r->snap_needs,  r->shown_snaps};
+    for (size_t i = 0; i < ARRAY_LEN(arrays); i++)
+        g_array_unref(arrays[i]);
+    raftlog_finish(&r->log);
+    g_free(r);
+}
+
+/* --- roles and terms ---------------------------------------------------------------------- */
+
+/* Row: from, bit: allowed next (figure 4 of the paper, with the pre-candidate before the
+ * candidate). */
+#define TO(role) (1u << (role))
+static const unsigned allowed[] = {
+    [RAFT_FOLLOWER] = TO(RAFT_FOLLOWER) | TO(RAFT_PRE_CANDIDATE),
+    [RAFT_PRE_CANDIDATE] = TO(RAFT_FOLLOWER) | TO(RAFT_PRE_CANDIDATE) | TO(RAFT_CANDIDATE),
+    [RAFT_CANDIDATE] = TO(RAFT_FOLLOWER) | TO(RAFT_PRE_CANDIDATE) | TO(RAFT_LEADER),
+    [RAFT_LEADER] = TO(RAFT_FOLLOWER),
+};
+
+static void become(struct raft *r, enum raft_role role, raft_id leader)
+{
+    ASSERT(allowed[r->role] & TO(role));
+    r->role = role;
+    r->leader = leader;
+    r->elapsed = 0;
+    r->timeout = r->election_ticks + (unsigned)rng_below(r->rng, r->election_ticks);
+    for (unsigned i = 0; i < r->n_members; i++)
+        r->members[i].ballot = BALLOT_NONE;
+}
+
+/* What was promised or learned within a term ends with it. */
+static void set_term(struct raft *r, raft_term term, raft_id vote)
+{
+    ASSERT(term > r->hard.term);
+    r->hard = (struct raft_hard){term, vote};
+    r->matched = r->commit;
+    raft_drop_held(r);
+}
+
+void raft_become_follower(struct raft *r, raft_term term, raft_id leader)
+{
+    unsigned elapsed = r->elapsed;
+    bool keep_timer = r->role == RAFT_FOLLOWER && leader == RAFT_NONE;
+
+    if (r->role == RAFT_LEADER) {
+        raft_reads_drop(r);
+        g_array_set_size(r->snap_needs, 0);
+    }
+    if (term != r->hard.term)
+        set_term(r, term, RAFT_NONE);
+    become(r, RAFT_FOLLOWER, leader);
+    if (keep_timer) /* a higher term alone is no sign of a leader (paper 5.2) */
+        r->elapsed = elapsed;
+}
+
+void raft_become_pre_candidate(struct raft *r)
+{
+    become(r, RAFT_PRE_CANDIDATE, RAFT_NONE);
+}
+
+void raft_become_candidate(struct raft *r)
+{
+    set_term(r, r->hard.term + 1, r->id);
+    become(r, RAFT_CANDIDATE, RAFT_NONE);
+}
+
+void raft_become_leader(struct raft *r)
+{
+    raft_index last = raftlog_last(&r->log);
+
+    become(r, RAFT_LEADER, r->id);
+    r->heartbeat_elapsed = 0;
+    for (unsigned i = 0; i < r->n_members; i++)
+        progress_reset(&r->members[i], last + 1);
+    progress_acked(raft_member(r, r->id), r->persisted);
+    r->uncommitted = 0;
+    raftlog_fit(&r->log, r->commit + 1, last, UINT64_MAX, SIZE_MAX, &r->uncommitted);
+    r->term_start = last + 1;
+    raft_add_entry(r, RAFT_ENTRY_NOOP, NULL, 0);
+}
+
+/* --- commit --------------------------------------------------------------------------------- */
+
+void raft_set_commit(struct raft *r, raft_index index)
+{
+    ASSERT(index <= raftlog_last(&r->log));
+    if (index <= r->commit)
+        return;
+    if (r->role == RAFT_LEADER) {
+        uint64_t bytes;
+        raftlog_fit(&r->log, r->commit + 1, index, UINT64_MAX, SIZE_MAX, &bytes);
+        ASSERT(bytes <= r->uncommitted);
+        r->uncommitted -= bytes;
+    }
+    r->commit = index;
+}
+
+static uint64_t match_of(const void *ctx, raft_id voter)
+{
+    return raft_member(ctx, voter)->match;
+}
+
+/* Paper 5.4.2: an entry of an older term is committed only by one of this term after it. */
+void raft_advance_commit(struct raft *r)
+{
+    raft_index index = quorum_reached(&r->conf, match_of, r);
+
+    if (index > r->commit && raftlog_term_at(&r->log, index) == r->hard.term)
+        raft_set_commit(r, index);
+}
+
+/* --- dispatch ------------------------------------------------------------------------------- */
+
+void raft_tick(struct raft *r)
+{
+    r->now++;
+    if (r->role == RAFT_LEADER)
+        raft_lead_tick(r);
+    else
+        raft_elect_tick(r);
+}
+
+/* A message of a term that is over. The sender is told of ours: a leader that was cut off steps
+ * down, and a member whose term ran ahead of its group gets a new election instead of being stuck.
+ */
+static void answer_old_term(struct raft *r, const struct raft_msg *m)
+{
+    struct raft_msg a = {.to = m->from, .term = r->hard.term, .reject = true};
+
+    switch (m->type) {
+    case RAFT_APPEND:
+    case RAFT_HEARTBEAT:
+        a.type = RAFT_APPEND_RESP;
+        break;
+    case RAFT_PREVOTE:
+        a.type = RAFT_PREVOTE_RESP;
+        break;
+    case RAFT_VOTE:
+        a.type = RAFT_VOTE_RESP;
+        break;
+    default:
+        return;
+    }
+    raft_send(r, a);
+}
+
+/* Does m's term become ours? False: m is not to be handled further. */
+static bool enter_term(struct raft *r, const struct raft_msg *m)
+{
+    if (m->term < r->hard.term) {
+        answer_old_term(r, m);
+        return false;
+    }
+    if (m->term == r->hard.term || m->type == RAFT_PREVOTE)
+        return true;
+    if (m->type == RAFT_PREVOTE_RESP && !m->reject)
+        return true; /* names the term that it would vote in */
+    if (m->type == RAFT_VOTE && raft_hears_leader(r))
+        return false; /* dissertation 4.2.3: disruptive servers are ignored */
+    raft_become_follower(r, m->term, RAFT_NONE);
+    return true;
+}
+
+/* From the leader of this term: whoever was looking for one stops. */
+static void follow(struct raft *r, raft_id leader)
+{
+    if (r->role != RAFT_FOLLOWER || r->leader != leader)
+        raft_become_follower(r, r->hard.term, leader);
+    r->elapsed = 0;
+}
+
+int raft_step(struct raft *r, const struct raft_msg *m)
+{
+    int e = raft_check_msg(r, m);
+    if (e < 0)
+        return e;
+    if (!enter_term(r, m))
+        return 0;
+
+    switch (m->type) {
+    case RAFT_PREVOTE:
+        raft_handle_prevote(r, m);
+        break;
+    case RAFT_VOTE:
+        raft_handle_vote(r, m);
+        break;
+    case RAFT_PREVOTE_RESP:
+    case RAFT_VOTE_RESP:
+        raft_handle_ballot(r, m);
+        break;
+    case RAFT_APPEND:
+        follow(r, m->from);
+        raft_handle_append(r, m);
+        break;
+    case RAFT_HEARTBEAT:
+        follow(r, m->from);
+        raft_handle_heartbeat(r, m);
+        break;
+    case RAFT_APPEND_RESP:
+        raft_handle_append_resp(r, m);
+        break;
+    case RAFT_HEARTBEAT_RESP:
+        raft_handle_heartbeat_resp(r, m);
+        break;
+    }
+    return 0;
+}

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * core.h - the inside of one raft. Only cluster/raft includes it.
+ *
+ * Who may change what: core.c the role, term and commit; elect.c the ballots; append.c follower's
+ * log and the leader's sending; persist.c everything about tickets; read.c the three read queues;
+ * snap.c installation; ready.c what has been shown. progress.c alone changes a progress, log.c
+ * alone a log.
+ *
+ * Three cursors run over the log:   persisted <= handed <= last   (given to the disk, on the disk)
+ *                                   applied <= applying <= commit (given to the state machine, in
+ * it) The two rows are independent: what a majority has is applied even before the own disk has it.
+ */
+#pragma once
+
+#include "cluster/base/err.h"
+#include "cluster/raft/log.h"
+#include "cluster/raft/progress.h"
+
+/* Nonsense is told from sense by bounds that no honest log reaches and no sum overflows. */
+#define RAFT_NUMBER_MAX (1ull << 62)
+
+/* A ticket that is out: what will be durable once it is done. Truncation lowers `last`. */
+struct write {
+    uint64_t ticket;
+    raft_index last;
+    struct raft_hard hard;
+    uint64_t since; /* tick of the hand-over */
+};
+
+/* A message that may leave only when `ticket` is done. */
+struct held {
+    uint64_t ticket;
+    struct raft_msg msg;
+};
+
+struct asked {
+    uint64_t ctx, round;
+    raft_index index;
+};
+
+struct raft {
+    raft_id id;
+    struct raft_conf conf;
+    unsigned election_ticks, heartbeat_ticks;
+    uint64_t apply_bytes_max;
+    struct rng *rng; /* borrowed */
+
+    enum raft_role role;
+    raft_id leader;
+    struct raft_hard hard;
+    uint64_t now;              /* ticks since the start */
+    unsigned elapsed, timeout; /* ticks since the leader was heard or the election began; limit */
+
+    struct raftlog log;
+    raft_index commit, applied, applying;
+    raft_index matched; /* follower: the log agrees with this term's leader up to here */
+
+    raft_index handed, persisted;
+    raft_index truncate_from; /* of the next ticket */
+    bool reset;               /* of the next ticket: the log starts anew after its base */
+    uint64_t ticket, done;    /* newest handed out, newest completed */
+    struct raft_hard hard_handed, hard_durable;
+    GArray *writes; /* struct write, oldest first */
+    GArray *held;   /* struct held, tickets rising */
+
+    struct progress members[2 * VOTERS_MAX]; /* voters, then learners; self included */
+    unsigned n_members;
+    unsigned heartbeat_elapsed;
+    raft_index term_start; /* leader: index of the own-term no-op */
+    uint64_t uncommitted;  /* leader: payload bytes beyond commit */
+
+    uint64_t read_round;   /* newest; never goes back, over terms too */
+    GArray *reads_waiting; /* uint64_t ctx: for the no-op's commit and the next round */
+    GArray *reads_asked;   /* struct asked: for a quorum's confirmation */
+    GArray *reads_done;    /* struct raft_read: for the next ready */
+
+    GArray *out;        /* struct raft_msg: for the next ready */
+    GArray *snap_needs; /* raft_id */
+    GArray *shown_send, *shown_reads, *shown_snaps;
+    enum raft_role shown_role;
+    raft_term shown_term;
+    raft_id shown_leader;
+};
+
+/* core.c */
+void raft_become_follower(struct raft *r, raft_term term, raft_id leader);
+void raft_become_pre_candidate(struct raft *r);
+void raft_become_candidate(struct raft *r);
+void raft_become_leader(struct raft *r);
+void raft_set_commit(struct raft *r, raft_index index);
+/* A quorum may have moved: leader only. */
+void raft_advance_commit(struct raft *r);
+struct progress *raft_member(const struct raft *r, raft_id id); /* NULL if no member */
+void raft_set_conf(struct raft *r, const struct raft_conf *conf);
+static inline bool raft_is_voter(const struct raft *r)
+{
+    return quorum_is_voter(&r->conf, r->id);
+}
+
+/* check.c: -ERR_INVALID for what no correct peer could have sent to this node. */
+NODISCARD int raft_check_msg(const struct raft *r, const struct raft_msg *m);
+
+/* elect.c */
+bool raft_hears_leader(const struct raft *r);
+void raft_elect_tick(struct raft *r);
+void raft_handle_prevote(struct raft *r, const struct raft_msg *m);
+void raft_handle_vote(struct raft *r, const struct raft_msg *m);
+void raft_handle_ballot(struct raft *r, const struct raft_msg *m); /* (PRE)VOTE_RESP */
+void raft_count_own_vote(struct raft *r); /* once the own vote is durable */
+
+/* append.c */
+void raft_lead_tick(struct raft *r);
+void raft_handle_append(struct raft *r, const struct raft_msg *m);
+void raft_handle_append_resp(struct raft *r, const struct raft_msg *m);
+void raft_handle_heartbeat(struct raft *r, const struct raft_msg *m);
+void raft_handle_heartbeat_resp(struct raft *r, const struct raft_msg *m);
+void raft_send_heartbeat(struct raft *r, raft_id to);
+void raft_add_entry(struct raft *r, enum raft_entry_type type, struct buf *data, uint64_t now_ns);
+bool raft_may_compose(const struct raft *r);
+void raft_compose(struct raft *r); /* everything that may be sent to everybody, now */
+
+/* persist.c */
+void raft_send(struct raft *r, struct raft_msg m);       /* at the next ready */
+void raft_send_after(struct raft *r, struct raft_msg m); /* once all that is known now is durable */
+void raft_drop_held(struct raft *r);
+void raft_log_truncated(struct raft *r, raft_index from); /* call before the log forgets */
+void raft_log_reset(struct raft *r); /* call after it; nothing of it is durable */
+bool raft_disk_overdue(const struct raft *r);
+bool raft_must_persist(const struct raft *r);
+void raft_hand_out(struct raft *r, struct raft_persist *ret);
+
+/* read.c */
+void raft_reads_begin(struct raft *r);   /* a new round, if reads wait and the no-op is committed */
+void raft_reads_confirm(struct raft *r); /* a quorum may have answered a round */
+void raft_reads_drop(struct raft *r);
+bool raft_reads_ready(const struct raft *r);

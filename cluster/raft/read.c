@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * read.c - ReadIndex (dissertation 6.4), in rounds.
+ *
+ * A read waits until the leader has committed an entry of its own term (before that it may not know
+ * the newest commit), then takes the commit index and a round number. All reads that wait at one
+ * ready share the round. Heartbeats carry the newest round, followers echo it, and a majority of
+ * echoes proves that no later leader existed when the round began. A round number is used once: an
+ * echo of an earlier round says nothing of a later read (reference/raft.md 4.9). A repeated
+ * heartbeat may carry the same number, because it is sent after the round began all the same.
+ */
+#include "cluster/raft/core.h"
+
+int raft_read(struct raft *r, uint64_t ctx)
+{
+    if (r->role != RAFT_LEADER)
+        return -ERR_NOT_LEADER;
+    g_array_append_val(r->reads_waiting, ctx);
+    return 0;
+}
+
+bool raft_reads_ready(const struct raft *r)
+{
+    return r->reads_done->len > 0 ||
+           (r->role == RAFT_LEADER && r->reads_waiting->len > 0 && r->commit >= r->term_start);
+}
+
+void raft_reads_begin(struct raft *r)
+{
+    if (r->role != RAFT_LEADER || r->reads_waiting->len == 0 || r->commit < r->term_start)
+        return;
+    r->read_round++;
+    for (unsigned i = 0; i < r->reads_waiting->len; i++) {
+        struct asked a = {.ctx = g_array_index(r->reads_waiting, uint64_t, i),
+                          .round = r->read_round,
+                          .index = r->commit};
+        g_array_append_val(r->reads_asked, a);
+    }
+    g_array_set_size(r->reads_waiting, 0);
+    for (unsigned i = 0; i < r->conf.n_voters; i++)
+        if (r->conf.voters[i] != r->id)
+            raft_send_heartbeat(r, r->conf.voters[i]);
+    raft_reads_confirm(r); /* a group of one has confirmed it already */
+}
+
+static uint64_t read_acked(const void *ctx, raft_id voter)
+{
+    const struct raft *r = ctx;
+    return voter == r->id ? r->read_round : raft_member(r, voter)->read_acked;
+}
+
+void raft_reads_confirm(struct raft *r)
+{
+    uint64_t round = quorum_reached(&r->conf, read_acked, r);
+    unsigned n = 0;
+
+    while (n < r->reads_asked->len) {
+        const struct asked *a = &g_array_index(r->reads_asked, struct asked, n);
+        if (a->round > round)
+            break;
+        struct raft_read done = {.ctx = a->ctx, .index = a->index};
+        g_array_append_val(r->reads_done, done);
+        n++;
+    }
+    if (n > 0)
+        g_array_remove_range(r->reads_asked, 0, n);
+}
+
+/* No longer leader: what is confirmed stays confirmed, the rest is never answered. */
+void raft_reads_drop(struct raft *r)
+{
+    g_array_set_size(r->reads_waiting, 0);
+    g_array_set_size(r->reads_asked, 0);
+}
