@@ -1,0 +1,563 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/unit/raft/group.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include "cluster/base/err.h"
+#include "cluster/raft/print.h"
+
+#define CHECK(g, cond, ...)                                                                        \
+    do {                                                                                           \
+        if (!(cond))                                                                               \
+            broken((g), #cond, __LINE__, __VA_ARGS__);                                             \
+    } while (0)
+
+static NORETURN void PRINTF_LIKE(4, 5)
+    broken(struct group *g, const char *cond, int line, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    g_string_vprintf(g->why, fmt, args);
+    va_end(args);
+    if (g->out)
+        fputs(g->out->str, stderr);
+    fprintf(stderr, "%s: %s (group.c:%d: %s)\n", g->name, g->why->str, line, cond);
+    abort();
+}
+
+static void PRINTF_LIKE(2, 3) tell(struct group *g, const char *fmt, ...)
+{
+    if (g->out == NULL)
+        return;
+    va_list args;
+    va_start(args, fmt);
+    g_string_append_vprintf(g->out, fmt, args);
+    va_end(args);
+    g_string_append_c(g->out, '\n');
+}
+
+static uint64_t hash_of(struct bytes b)
+{
+    uint64_t h = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < b.n; i++)
+        h = (h ^ b.p[i]) * 0x100000001b3u;
+    return h;
+}
+
+/* --- entries and disks ---------------------------------------------------------------------- */
+
+static struct raft_entry *copy_entries(const struct raft_entry *e, unsigned n)
+{
+    struct raft_entry *c = g_new(struct raft_entry, MAX(n, 1u));
+    for (unsigned i = 0; i < n; i++) {
+        c[i] = e[i];
+        buf_ref(c[i].data);
+    }
+    return c;
+}
+
+static void free_entries(struct raft_entry *e, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        buf_unref(e[i].data);
+    g_free(e);
+}
+
+static raft_index disk_last(const struct disk *d)
+{
+    return d->base + d->entries->len;
+}
+
+static const struct raft_entry *disk_at(const struct disk *d, raft_index i)
+{
+    return &g_array_index(d->entries, struct raft_entry, i - d->base - 1);
+}
+
+static void disk_cut(struct disk *d, raft_index from)
+{
+    while (disk_last(d) >= from) {
+        buf_unref(disk_at(d, disk_last(d))->data);
+        g_array_set_size(d->entries, d->entries->len - 1);
+    }
+}
+
+static void disk_compact(struct disk *d, raft_index upto)
+{
+    guint n = (guint)MIN((raft_index)d->entries->len, upto - MIN(upto, d->base));
+    for (guint i = 0; i < n; i++)
+        buf_unref(g_array_index(d->entries, struct raft_entry, i).data);
+    g_array_remove_range(d->entries, 0, n);
+    d->base = MAX(d->base, upto);
+}
+
+static void disk_write(struct group *g, struct disk *d, const struct raft_persist *p)
+{
+    d->hard = p->hard;
+    if (p->reset) {
+        disk_cut(d, d->base + 1);
+        d->base = p->reset_index;
+    }
+    if (p->truncate_from)
+        disk_cut(d, MAX(p->truncate_from, d->base + 1));
+    for (unsigned i = 0; i < p->n_entries; i++) {
+        struct raft_entry e = p->entries[i];
+        if (e.index <= d->base)
+            continue; /* flushed and compacted before its write came to its turn */
+        CHECK(g, e.index == disk_last(d) + 1, "a hole in the log on disk at %" PRIu64, e.index);
+        buf_ref(e.data);
+        g_array_append_val(d->entries, e);
+    }
+}
+
+static void free_job(struct write_job *j)
+{
+    free_entries(j->entries, j->p.n_entries);
+    g_free(j);
+}
+
+static void free_parcel(void *v)
+{
+    struct parcel *p = v;
+    free_entries(p->entries, p->m.n_entries);
+    g_free(p);
+}
+
+/* --- life cycle ----------------------------------------------------------------------------- */
+
+void group_init(struct group *g, const char *name, unsigned voters, unsigned learners,
+                uint64_t seed)
+{
+    *g = (struct group){.name = name,
+                        .election_ticks = 10,
+                        .heartbeat_ticks = 3,
+                        .apply_bytes_max = MIB(1),
+                        .n = voters + learners,
+                        .clock_ns = 1000};
+    g->conf.n_voters = voters;
+    g->conf.n_learners = learners;
+    for (unsigned i = 0; i < g->n; i++) {
+        struct member *m = &g->members[i];
+        m->id = i + 1;
+        rng_seed(&m->rng, seed * 64 + m->id);
+        m->writes = g_queue_new();
+        m->disk.entries = g_array_new(false, false, sizeof(struct raft_entry));
+        if (i < voters)
+            g->conf.voters[i] = m->id;
+        else
+            g->conf.learners[i - voters] = m->id;
+    }
+    g->wire = g_ptr_array_new();
+    g->history = g_array_new(false, false, sizeof(struct committed));
+    g->leaders = g_array_new(false, true, sizeof(raft_id));
+    g->reads = g_array_new(false, false, sizeof(struct read_asked));
+    g->why = g_string_new(NULL);
+}
+
+void group_start(struct group *g)
+{
+    for (unsigned i = 0; i < g->n; i++)
+        group_restart(g, &g->members[i]);
+}
+
+void group_finish(struct group *g)
+{
+    for (unsigned i = 0; i < g->n; i++) {
+        struct member *m = &g->members[i];
+        group_crash(g, m, 0);
+        g_queue_free(m->writes);
+        disk_cut(&m->disk, m->disk.base + 1);
+        g_array_unref(m->disk.entries);
+    }
+    for (guint i = 0; i < g->wire->len; i++)
+        free_parcel(g->wire->pdata[i]);
+    g_ptr_array_unref(g->wire);
+    g_array_unref(g->history);
+    g_array_unref(g->leaders);
+    g_array_unref(g->reads);
+    g_string_free(g->why, true);
+}
+
+struct member *group_node(struct group *g, raft_id id)
+{
+    return id >= 1 && id <= g->n ? &g->members[id - 1] : NULL;
+}
+
+static const struct committed *history_at(const struct group *g, raft_index i)
+{
+    return &g_array_index(g->history, struct committed, i - 1);
+}
+
+void group_crash(struct group *g, struct member *m, unsigned kept_writes)
+{
+    struct write_job *j;
+
+    while ((j = g_queue_pop_head(m->writes)) != NULL) {
+        if (kept_writes > 0) {
+            disk_write(g, &m->disk, &j->p);
+            kept_writes--;
+        }
+        free_job(j);
+    }
+    raft_destroy(m->r);
+    m->r = NULL;
+    m->applied = m->flushed;
+}
+
+void group_restart(struct group *g, struct member *m)
+{
+    struct disk *d = &m->disk;
+
+    /* The log before and at the flushed index is not needed; where it disagrees with the state
+     * machine, or ends before it, it is the log of before an installation. */
+    if (m->flushed > disk_last(d) ||
+        (m->flushed > d->base && disk_at(d, m->flushed)->term != history_at(g, m->flushed)->term)) {
+        disk_cut(d, d->base + 1);
+        d->base = m->flushed;
+    }
+    struct raft_restore s = {
+        .hard = d->hard,
+        .snap_index = d->base,
+        .snap_term = d->base ? history_at(g, d->base)->term : 0,
+        .snap_time_ns = d->base ? history_at(g, d->base)->time_ns : 0,
+        .applied = m->flushed,
+        .entries = (const struct raft_entry *)(void *)d->entries->data,
+        .n_entries = d->entries->len,
+    };
+    struct raft_config c = {.id = m->id,
+                            .conf = g->conf,
+                            .election_ticks = g->election_ticks,
+                            .heartbeat_ticks = g->heartbeat_ticks,
+                            .apply_bytes_max = g->apply_bytes_max,
+                            .rng = &m->rng};
+    int e = raft_create(&c, &s, &m->r);
+    CHECK(g, e == 0, "node %u cannot start from its disk: %s", m->id, err_name(e));
+    m->applied = m->flushed;
+    m->role = RAFT_FOLLOWER;
+    m->term = d->hard.term;
+}
+
+/* --- what must be true ---------------------------------------------------------------------- */
+
+static void check_elected(struct group *g, struct member *m, raft_term term)
+{
+    if (g->leaders->len <= term)
+        g_array_set_size(g->leaders, (guint)term + 1);
+    raft_id *l = &g_array_index(g->leaders, raft_id, term);
+    CHECK(g, *l == RAFT_NONE || *l == m->id, "nodes %u and %u both lead term %" PRIu64, *l, m->id,
+          term);
+    *l = m->id;
+    g->elections++;
+
+    struct raft_status st;
+    raft_get_status(m->r, &st);
+    for (raft_index i = st.first; i <= g->history->len; i++)
+        CHECK(g,
+              history_at(g, i)->known_in >= term || raft_term_at(m->r, i) == history_at(g, i)->term,
+              "node %u leads term %" PRIu64 " without the committed entry %" PRIu64, m->id, term,
+              i);
+}
+
+static void check_role(struct group *g, struct member *m)
+{
+    struct raft_status st;
+
+    raft_get_status(m->r, &st);
+    CHECK(g, st.term >= m->term, "node %u's term goes back", m->id);
+    CHECK(g, st.applied <= st.commit && st.commit <= st.last, "node %u's cursors", m->id);
+    if (st.role == RAFT_LEADER && (m->role != RAFT_LEADER || m->term != st.term))
+        check_elected(g, m, st.term);
+    if (st.role != m->role || st.term != m->term)
+        tell(g, "%u is %s t=%" PRIu64, m->id, raft_role_name(st.role), st.term);
+    m->role = st.role;
+    m->term = st.term;
+    g->max_commit = MAX(g->max_commit, st.commit);
+}
+
+/* A promise may leave when, and only when, the disk would remember it. */
+static void check_promise(struct group *g, const struct member *m, const struct raft_msg *s)
+{
+    const struct disk *d = &m->disk;
+    raft_index acked = 0;
+
+    if (s->type == RAFT_VOTE || (s->type == RAFT_VOTE_RESP && !s->reject)) {
+        raft_id vote = s->type == RAFT_VOTE ? m->id : s->to;
+        CHECK(g, d->hard.term > s->term || (d->hard.term == s->term && d->hard.vote == vote),
+              "node %u votes for %u in term %" PRIu64 " and could forget it", m->id, vote, s->term);
+    }
+    if (s->type == RAFT_APPEND_RESP && !s->reject)
+        acked = s->index;
+    if (s->type == RAFT_HEARTBEAT_RESP)
+        acked = s->hint;
+    if (acked == 0)
+        return;
+    CHECK(g, d->hard.term >= s->term, "node %u acknowledges in a term it could forget", m->id);
+    CHECK(g, acked <= MAX(disk_last(d), m->flushed),
+          "node %u acknowledges %" PRIu64 ", its disk ends at %" PRIu64, m->id, acked,
+          disk_last(d));
+    raft_term term = raft_term_at(m->r, acked);
+    if (acked > d->base && acked <= disk_last(d) && acked > m->flushed && term != 0)
+        CHECK(g, disk_at(d, acked)->term == term,
+              "node %u acknowledges %" PRIu64 " with another term than its disk has", m->id, acked);
+}
+
+static void apply_one(struct group *g, struct member *m, const struct raft_entry *e)
+{
+    uint64_t hash = hash_of(buf_bytes(e->data));
+
+    CHECK(g, e->index == m->applied + 1, "node %u applies %" PRIu64 " after %" PRIu64, m->id,
+          e->index, m->applied);
+    if (e->index > g->history->len) {
+        struct committed c = {e->term, e->time_ns, hash, m->term};
+        g_array_append_val(g->history, c);
+    }
+    const struct committed *c = history_at(g, e->index);
+    CHECK(g, c->term == e->term && c->hash == hash && c->time_ns == e->time_ns,
+          "node %u applies %" PRIu64 "/%" PRIu64 ", another node %" PRIu64 "/%" PRIu64, m->id,
+          e->index, e->term, e->index, c->term);
+    m->applied = e->index;
+}
+
+static void check_read(struct group *g, struct member *m, const struct raft_read *read)
+{
+    for (guint i = 0; i < g->reads->len; i++) {
+        struct read_asked *a = &g_array_index(g->reads, struct read_asked, i);
+        if (a->ctx != read->ctx)
+            continue;
+        CHECK(g, a->node == m->id, "read %" PRIu64 " comes back at node %u", a->ctx, m->id);
+        CHECK(g, read->index >= a->floor,
+              "read %" PRIu64 " at %" PRIu64 ", but %" PRIu64 " was committed", a->ctx, read->index,
+              a->floor);
+        g_array_remove_index_fast(g->reads, i);
+        g->reads_served++;
+        return;
+    }
+    CHECK(g, false, "read %" PRIu64 " comes back twice or was never asked", read->ctx);
+}
+
+void group_check_logs(struct group *g)
+{
+    for (unsigned i = 0; i < g->n; i++)
+        for (unsigned j = i + 1; j < g->n; j++) {
+            struct raft_status a, b;
+            bool agreed = false;
+            if (g->members[i].r == NULL || g->members[j].r == NULL)
+                continue;
+            raft_get_status(g->members[i].r, &a);
+            raft_get_status(g->members[j].r, &b);
+            for (raft_index k = MIN(a.last, b.last); k >= MAX(a.first, b.first); k--) {
+                bool same = raft_term_at(g->members[i].r, k) == raft_term_at(g->members[j].r, k);
+                CHECK(g, same || !agreed, "nodes %u and %u agree after %" PRIu64 " but not there",
+                      a.id, b.id, k);
+                agreed |= same;
+            }
+        }
+}
+
+/* --- the host's duties ---------------------------------------------------------------------- */
+
+static void put_on_wire(struct group *g, struct member *m, const struct raft_msg *s)
+{
+    struct parcel *p = g_new0(struct parcel, 1);
+
+    check_promise(g, m, s);
+    p->m = *s;
+    p->entries = copy_entries(s->entries, s->n_entries);
+    p->m.entries = p->entries;
+    g_ptr_array_add(g->wire, p);
+    if (g->out) {
+        raft_print_msg(g->out, s);
+        g_string_append_c(g->out, '\n');
+    }
+}
+
+static void queue_write(struct group *g, struct member *m, const struct raft_persist *p)
+{
+    struct write_job *j = g_new0(struct write_job, 1);
+
+    j->ticket = p->ticket;
+    j->p = *p;
+    j->entries = copy_entries(p->entries, p->n_entries);
+    j->p.entries = j->entries;
+    g_queue_push_tail(m->writes, j);
+    if (g->out) {
+        g_string_append_printf(g->out, "%u ", m->id);
+        raft_print_persist(g->out, p);
+        g_string_append_c(g->out, '\n');
+    }
+}
+
+static void apply(struct group *g, struct member *m, const struct raft_ready *rd)
+{
+    if (rd->n_apply == 0)
+        return;
+    if (g->out)
+        g_string_append_printf(g->out, "%u apply", m->id);
+    for (unsigned i = 0; i < rd->n_apply; i++) {
+        apply_one(g, m, &rd->apply[i]);
+        if (g->out) {
+            g_string_append(g->out, i ? ", " : " ");
+            raft_print_entry(g->out, &rd->apply[i]);
+        }
+    }
+    tell(g, "%s", "");
+}
+
+bool group_ready(struct group *g, struct member *m)
+{
+    struct raft_ready rd;
+
+    if (m->r == NULL || !raft_has_ready(m->r))
+        return false;
+    check_role(g, m);
+    raft_ready(m->r, &rd);
+    for (unsigned i = 0; i < rd.n_send; i++)
+        put_on_wire(g, m, &rd.send[i]);
+    if (rd.persist.ticket)
+        queue_write(g, m, &rd.persist);
+    apply(g, m, &rd);
+    for (unsigned i = 0; i < rd.n_reads; i++) {
+        check_read(g, m, &rd.reads[i]);
+        tell(g, "%u read ctx=%" PRIu64 " index=%" PRIu64, m->id, rd.reads[i].ctx,
+             rd.reads[i].index);
+    }
+    for (unsigned i = 0; i < rd.n_snapshots; i++) {
+        tell(g, "%u: %u needs a snapshot", m->id, rd.snapshots[i]);
+        if (!g->manual)
+            group_send_snapshot(g, m, rd.snapshots[i]);
+    }
+    if (rd.n_apply > 0)
+        raft_applied(m->r, m->applied);
+    return true;
+}
+
+bool group_complete(struct group *g, struct member *m)
+{
+    struct write_job *j = m->r ? g_queue_pop_head(m->writes) : NULL;
+
+    if (j == NULL)
+        return false;
+    disk_write(g, &m->disk, &j->p);
+    tell(g, "%u has #%" PRIu64, m->id, j->ticket);
+    raft_persisted(m->r, j->ticket);
+    free_job(j);
+    check_role(g, m);
+    return true;
+}
+
+void group_settle(struct group *g)
+{
+    bool busy = true;
+
+    while (busy) {
+        busy = false;
+        for (unsigned i = 0; i < g->n; i++) {
+            struct member *m = &g->members[i];
+            busy |= group_ready(g, m);
+            busy |= !m->hold && group_complete(g, m);
+        }
+    }
+}
+
+static void deliver_snapshot(struct group *g, const struct parcel *p, struct member *to)
+{
+    bool wanted = raft_wants_snapshot(to->r, p->m.index, p->m.log_term);
+
+    if (wanted) {
+        to->applied = to->flushed = p->m.index;
+        wanted = raft_install(to->r, p->m.from, p->m.term, p->m.index, p->m.log_term, p->time_ns,
+                              &g->conf);
+        CHECK(g, wanted, "node %u wants a snapshot and refuses it", to->id);
+        g->installs++;
+    }
+    tell(g, "%u %s the snapshot %" PRIu64 "/%" PRIu64, to->id, wanted ? "installs" : "needs not",
+         p->m.index, p->m.log_term);
+}
+
+void group_deliver(struct group *g, unsigned i, bool drop, bool keep)
+{
+    struct parcel *p = keep ? g->wire->pdata[i] : g_ptr_array_remove_index(g->wire, i);
+    struct member *to = group_node(g, p->m.to), *from = group_node(g, p->m.from);
+    bool lost = drop || to->r == NULL || g->cut[from->id][to->id];
+
+    if (lost && g->out) {
+        raft_print_msg(g->out, &p->m);
+        tell(g, " LOST");
+    } else if (!lost && !p->snapshot) {
+        int e = raft_step(to->r, &p->m);
+        CHECK(g, e == 0, "node %u refuses a message of a correct peer", to->id);
+        check_role(g, to);
+    } else if (!lost) {
+        deliver_snapshot(g, p, to);
+        check_role(g, to);
+    }
+    if (p->snapshot && from->r)
+        raft_snapshot_sent(from->r, to->id, p->m.index, !lost);
+    if (!keep)
+        free_parcel(p);
+}
+
+int group_propose(struct group *g, struct member *m, struct bytes data)
+{
+    struct buf *b = buf_copy(data);
+    raft_index index;
+    raft_term term;
+    int e = raft_propose(m->r, b, g->clock_ns, &index, &term);
+
+    g->clock_ns += 1000;
+    buf_unref(b);
+    return e;
+}
+
+int group_read(struct group *g, struct member *m, uint64_t ctx)
+{
+    for (unsigned i = 0; i < g->n; i++)
+        if (g->members[i].r)
+            check_role(g, &g->members[i]);
+    int e = raft_read(m->r, ctx);
+    if (e == 0) {
+        struct read_asked a = {m->id, ctx, g->max_commit};
+        g_array_append_val(g->reads, a);
+    }
+    return e;
+}
+
+void group_compact(struct group *g, struct member *m, raft_index upto)
+{
+    m->flushed = m->applied;
+    raft_compact(m->r, upto);
+    disk_compact(&m->disk, upto);
+}
+
+void group_send_snapshot(struct group *g, struct member *from, raft_id to)
+{
+    struct raft_status st;
+    struct parcel *p = g_new0(struct parcel, 1);
+
+    raft_get_status(from->r, &st);
+    p->snapshot = true;
+    p->entries = copy_entries(NULL, 0);
+    p->time_ns = history_at(g, from->applied)->time_ns;
+    p->m = (struct raft_msg){.from = from->id,
+                             .to = to,
+                             .term = st.term,
+                             .index = from->applied,
+                             .log_term = history_at(g, from->applied)->term};
+    g_ptr_array_add(g->wire, p);
+}
+
+struct member *group_leader(struct group *g)
+{
+    struct member *best = NULL;
+
+    for (unsigned i = 0; i < g->n; i++) {
+        struct member *m = &g->members[i];
+        struct raft_status st;
+        if (m->r == NULL)
+            continue;
+        raft_get_status(m->r, &st);
+        if (st.role == RAFT_LEADER && (best == NULL || st.term > best->term))
+            best = m;
+    }
+    return best;
+}

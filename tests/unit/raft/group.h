@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * group.h - a whole Raft group in one thread: cores, their disks, and the wire between them.
+ *
+ * Nothing happens by itself. The caller (a random test, or a text trace) decides when a node's
+ * ready is taken, when a write completes, which message is delivered, lost or doubled, who crashes.
+ * What is true of every correct run is checked at each step, and its breach ends the process with
+ * `name`:
+ *   - election safety: one leader per term
+ *   - leader completeness: who is elected has all that was committed in terms before
+ *   - state machine safety: one entry per index is applied, in order, by everybody
+ *   - log matching (group_check_logs)
+ *   - a promise that leaves (vote, acknowledgement) is on the sender's disk when it leaves
+ *   - a read is served at an index not below what anybody had committed when it was asked
+ * A disk forgets on a crash what was not completed; the state machine what was not flushed. The
+ * flushed state may be ahead of the own log, as in the real node (reference/raft.md 4.12).
+ */
+#pragma once
+
+#include "cluster/raft/raft.h"
+
+enum { GROUP_MAX = 2 * VOTERS_MAX };
+
+struct disk {
+    struct raft_hard hard;
+    raft_index base;
+    GArray *entries; /* struct raft_entry with references: base + 1 .. */
+};
+
+struct write_job {
+    uint64_t ticket;
+    struct raft_persist p; /* entries: own copy */
+    struct raft_entry *entries;
+};
+
+struct member {
+    raft_id id;
+    struct raft *r; /* NULL: down */
+    struct rng rng;
+    struct disk disk;
+    GQueue *writes; /* struct write_job */
+    bool hold;      /* the trace's persist-hold: writes do not complete by themselves */
+    raft_index applied, flushed;
+    enum raft_role role;
+    raft_term term;
+};
+
+/* A message on the wire; a snapshot travels as one too (type 0). */
+struct parcel {
+    struct raft_msg m;
+    struct raft_entry *entries;
+    bool snapshot;
+    uint64_t time_ns; /* of a snapshot; m.index and m.log_term name it, m.term is the sender's */
+};
+
+struct committed {
+    raft_term term;
+    uint64_t time_ns, hash;
+    raft_term known_in; /* the first applier's term: committed in it or before */
+};
+
+struct read_asked {
+    raft_id node;
+    uint64_t ctx;
+    raft_index floor; /* the highest commit index anywhere when it was asked */
+};
+
+struct group {
+    const char *name; /* printed when a check fails */
+    struct raft_conf conf;
+    unsigned election_ticks, heartbeat_ticks;
+    uint64_t apply_bytes_max;
+    struct member members[GROUP_MAX];
+    unsigned n;
+    GPtrArray *wire; /* struct parcel, in the order of sending */
+    GArray *history; /* struct committed, [0] is index 1 */
+    GArray *leaders; /* raft_id by term */
+    GArray *reads;   /* struct read_asked */
+    raft_index max_commit;
+    bool cut[GROUP_MAX + 1][GROUP_MAX + 1]; /* [from][to]: messages are lost */
+    uint64_t clock_ns, reads_served, elections, installs;
+    GString *out; /* not NULL: every event is told here, one line each */
+    GString *why; /* scratch */
+    bool manual;  /* the caller sends the snapshots that are needed */
+};
+
+void group_init(struct group *g, const char *name, unsigned voters, unsigned learners,
+                uint64_t seed);
+/* As group_init, all nodes created; call it once options are set. */
+void group_start(struct group *g);
+void group_finish(struct group *g);
+struct member *group_node(struct group *g, raft_id id);
+
+/* Takes one ready of a node, if it has one: sends, queues the write, applies. */
+bool group_ready(struct group *g, struct member *m);
+/* Completes the oldest write of a node. */
+bool group_complete(struct group *g, struct member *m);
+/* Readies and completions (but of held nodes) until nobody has anything to do. */
+void group_settle(struct group *g);
+/* Takes the i-th parcel from the wire and hands it over, or loses it when the way is cut, the
+ * receiver is down, or drop is set. keep: it stays on the wire, to come again. */
+void group_deliver(struct group *g, unsigned i, bool drop, bool keep);
+/* 0 or the core's error. */
+int group_propose(struct group *g, struct member *m, struct bytes data);
+int group_read(struct group *g, struct member *m, uint64_t ctx);
+/* The state machine is flushed up to what it has applied; entries <= upto are forgotten. */
+void group_compact(struct group *g, struct member *m, raft_index upto);
+/* kept_writes: how many writes that were not reported made it to the disk all the same. */
+void group_crash(struct group *g, struct member *m, unsigned kept_writes);
+void group_restart(struct group *g, struct member *m);
+/* Puts a snapshot of from's applied state on the wire. */
+void group_send_snapshot(struct group *g, struct member *from, raft_id to);
+void group_check_logs(struct group *g);
+struct member *group_leader(struct group *g); /* of the highest term that has one up; NULL */

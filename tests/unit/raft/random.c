@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A group under random faults: loss, doubling and reorder of messages, slow disks, crashes, cut
+ * ways, compaction; group.c checks at each step what must always be true. Then the faults end, and
+ * the group must elect, catch everybody up and commit again.
+ *
+ * One seed is one run. Without RAFTFS_SEED some hundred seeds from a drawn one on are run; with it,
+ * that one (RAFTFS_SEED=n). RAFTFS_TRACE=1 prints each event of it.
+ */
+#include "tests/lib/t.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include "tests/unit/raft/group.h"
+
+enum { SEEDS = 300, STEPS = 20000, HEAL_ROUNDS = 400 };
+
+struct run {
+    struct group g;
+    struct rng rng;
+    uint64_t next_value, next_ctx;
+    unsigned loss, doubles, slow, faults; /* per million */
+};
+
+static struct member *somebody(struct run *t)
+{
+    return &t->g.members[rng_below(&t->rng, t->g.n)];
+}
+
+static void propose(struct run *t, struct member *m)
+{
+    for (uint64_t n = rng_between(&t->rng, 1, 4); n > 0; n--) {
+        uint64_t v[16] = {++t->next_value};
+        size_t len = rng_chance(&t->rng, 100000) ? sizeof(v) : sizeof(v[0]);
+        (void)group_propose(&t->g, m, bytes_of(v, len));
+    }
+}
+
+static void fault(struct run *t)
+{
+    struct group *g = &t->g;
+    struct member *m = somebody(t);
+
+    switch (rng_below(&t->rng, 8)) {
+    case 0:
+        if (m->r)
+            group_crash(g, m, (unsigned)rng_below(&t->rng, 3));
+        break;
+    case 1:
+    case 2:
+        for (unsigned i = 0; i < g->n; i++)
+            if (g->members[i].r == NULL && rng_chance(&t->rng, 500000))
+                group_restart(g, &g->members[i]);
+        break;
+    case 3: /* one way, sometimes both */
+    {
+        struct member *o = somebody(t);
+        g->cut[m->id][o->id] = true;
+        g->cut[o->id][m->id] |= rng_chance(&t->rng, 500000);
+        break;
+    }
+    case 4:
+        for (unsigned i = 1; i <= g->n; i++)
+            g->cut[i][m->id] = g->cut[m->id][i] = i != m->id;
+        break;
+    default: /* all ways open again */
+        memset(g->cut, 0, sizeof(g->cut));
+    }
+}
+
+static void step(struct run *t)
+{
+    struct group *g = &t->g;
+    struct member *m = somebody(t);
+    uint64_t what = rng_below(&t->rng, 1000);
+
+    if (rng_chance(&t->rng, t->faults))
+        fault(t);
+
+    if (what < 450) {
+        if (g->wire->len == 0)
+            return;
+        unsigned near = MIN(g->wire->len, 8u); /* mostly the oldest ones */
+        unsigned i = (unsigned)rng_below(&t->rng, rng_chance(&t->rng, 50000) ? g->wire->len : near);
+        bool twice = rng_chance(&t->rng, t->doubles);
+        group_deliver(g, i, rng_chance(&t->rng, t->loss), twice);
+    } else if (what < 720) {
+        group_ready(g, m);
+    } else if (what < 900) {
+        if (!rng_chance(&t->rng, t->slow))
+            group_complete(g, m);
+    } else if (what < 945) {
+        if (m->r)
+            raft_tick(m->r);
+    } else if (what < 970) {
+        if (m->r)
+            propose(t, m);
+    } else if (what < 980) {
+        if (m->r)
+            (void)group_read(g, m, ++t->next_ctx);
+    } else {
+        if (m->r && m->applied > 0)
+            group_compact(g, m, m->applied - rng_below(&t->rng, MIN(m->applied, 4ull)));
+    }
+}
+
+/* All time passes evenly, nothing is lost: the leader's new entry must reach everybody. */
+static bool heal(struct run *t)
+{
+    struct group *g = &t->g;
+    raft_index goal = 0;
+
+    memset(g->cut, 0, sizeof(g->cut));
+    for (unsigned i = 0; i < g->n; i++)
+        if (g->members[i].r == NULL)
+            group_restart(g, &g->members[i]);
+    for (unsigned round = 0; round < HEAL_ROUNDS; round++) {
+        for (unsigned i = 0; i < g->n; i++)
+            raft_tick(g->members[i].r);
+        group_settle(g);
+        for (guint n = g->wire->len; n > 0; n--)
+            group_deliver(g, 0, false, false);
+        group_settle(g);
+        struct member *l = group_leader(g);
+        if (goal == 0 && l && round > HEAL_ROUNDS / 2) { /* whoever leads now stays */
+            uint64_t v = ++t->next_value, ctx = ++t->next_ctx;
+            struct raft_status st;
+            raft_get_status(l->r, &st);
+            T_OK(group_propose(g, l, bytes_of(&v, sizeof(v))));
+            T_OK(group_read(g, l, ctx));
+            goal = st.last + 1;
+        }
+        unsigned done = 0;
+        for (unsigned i = 0; i < g->n; i++)
+            done += goal > 0 && g->members[i].applied >= goal;
+        if (done == g->n)
+            return true;
+    }
+    return false;
+}
+
+static void tell_failure(uint64_t seed, unsigned voters)
+{
+    fprintf(stderr, "no progress with %u voters; replay: RAFTFS_SEED=%llu %s\n", voters,
+            (unsigned long long)seed, g_get_prgname() ? g_get_prgname() : "raft-random");
+}
+
+static uint64_t run_seed(uint64_t seed, unsigned voters, unsigned learners)
+{
+    struct run t = {0};
+    char name[100];
+
+    (void)snprintf(name, sizeof(name), "RAFTFS_SEED=%llu, %u voters", (unsigned long long)seed,
+                   voters);
+    rng_seed(&t.rng, seed);
+    t.loss = (unsigned)rng_below(&t.rng, 200000);
+    t.doubles = (unsigned)rng_below(&t.rng, 100000);
+    t.faults = (unsigned)rng_below(&t.rng, 5000);
+    t.slow = (unsigned)rng_below(&t.rng, 900000);
+    group_init(&t.g, name, voters, learners, seed);
+    t.g.apply_bytes_max = rng_between(&t.rng, 8, 200);
+    if (getenv("RAFTFS_TRACE"))
+        t.g.out = g_string_new(NULL);
+    group_start(&t.g);
+    for (unsigned i = 0; i < STEPS; i++) {
+        step(&t);
+        if (i % 50 == 0)
+            group_check_logs(&t.g);
+        if (t.g.out) {
+            fputs(t.g.out->str, stderr);
+            g_string_truncate(t.g.out, 0);
+        }
+    }
+    group_check_logs(&t.g);
+    bool ok = heal(&t);
+    group_check_logs(&t.g);
+    if (!ok)
+        tell_failure(seed, voters);
+    assert_true(ok);
+    uint64_t committed = t.g.history->len;
+    if (getenv("RAFTFS_VERBOSE"))
+        fprintf(stderr, "%s: %llu committed, %llu elections, %llu installs, %llu reads\n", name,
+                (unsigned long long)committed, (unsigned long long)t.g.elections,
+                (unsigned long long)t.g.installs, (unsigned long long)t.g.reads_served);
+    if (t.g.out)
+        g_string_free(t.g.out, true);
+    t.g.out = NULL;
+    group_finish(&t.g);
+    return committed;
+}
+
+static void run_seeds(unsigned voters, unsigned learners)
+{
+    bool one = getenv("RAFTFS_SEED") != NULL;
+    uint64_t first = t_seed(), committed = 0;
+
+    for (uint64_t seed = first; seed < first + (one ? 1 : SEEDS); seed++)
+        committed += run_seed(seed, voters, learners);
+    assert_true(committed > 0); /* or nothing was tested */
+}
+
+TEST(three_voters_agree_under_faults)
+{
+    run_seeds(3, 0);
+}
+
+TEST(five_voters_agree_under_faults)
+{
+    run_seeds(5, 0);
+}
+
+TEST(three_voters_and_a_learner_agree_under_faults)
+{
+    run_seeds(3, 1);
+}
+
+TEST(a_group_of_one_survives_crashes)
+{
+    run_seeds(1, 0);
+}
+
+T_MAIN(T(three_voters_agree_under_faults), T(five_voters_agree_under_faults),
+       T(three_voters_and_a_learner_agree_under_faults), T(a_group_of_one_survives_crashes))
