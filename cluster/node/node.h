@@ -5,12 +5,13 @@
  *
  * The host (node/host_uv.c in raftfsd, tests/sim in the simulator) calls: node_tick each TICK_MS of
  * its monotonic clock; the net handler's callbacks as input comes; and node_round after it has
- * delivered all input that was there. A round: send the appends; write and sync the log once for all
- * groups; send what waited for it; apply; reply. What arrives meanwhile is the next round's batch.
+ * delivered all input that was there. A round: send the appends; write and sync the log once for
+ * all groups; send what waited for it; apply; reply. What arrives meanwhile is the next round's
+ * batch.
  *
  * All entropy and I/O goes through node_env. One thread. A failed log write or sync, or a store
- * error, ends in env.fatal, which must not return to the node (the daemon exits, the simulator marks
- * the node dead).
+ * error, ends in env.fatal, which must not return to the node (the daemon exits, the simulator
+ * marks the node dead).
  */
 #pragma once
 
@@ -29,8 +30,8 @@ struct node_peer_config {
 struct node_config {
     uint64_t cluster;
     uint32_t id;
-    uint64_t incarnation;   /* of this data directory */
-    const char *data_dir;   /* holds identity, wal/, groups/<gid>/ */
+    uint64_t incarnation; /* of this data directory */
+    const char *data_dir; /* holds identity, wal/, groups/<gid>/ */
     uint16_t shards;
     const struct node_peer_config *peers; /* all members, this node included */
     unsigned n_peers;
@@ -50,7 +51,8 @@ struct node_env {
     void (*log)(void *ctx, int level, const char *text); /* log.h levels */
     /* Leadership of a group came (true: own no-op applied, may serve) or went. May be NULL. */
     void (*on_lead)(void *ctx, uint32_t gid, bool leading);
-    /* Message types the node does not know (mr's FETCH): answer later with node_answer. Null: refused. */
+    /* Message types the node does not know (mr's FETCH): answer later with node_answer. Null:
+     * refused. */
     void (*on_other)(void *ctx, struct net_conn *c, enum role role, unsigned type, uint64_t id,
                      struct bytes body);
     void *ctx;
@@ -61,6 +63,8 @@ struct node;
 /* Opens log and stores in config.data_dir (config is copied). Errors with text for the operator. */
 NODISCARD int node_create(const struct node_config *config, const struct node_env *env,
                           struct node **ret, struct errmsg *msg);
+/* Shutdown and crash are one path: nothing is flushed. Calls nothing of env.net; the host has ended
+ * its connections or will, without a further callback to this node. */
 void node_destroy(struct node *n);
 
 /* The callbacks for the net implementation; ctx is the node. */
@@ -71,7 +75,8 @@ void node_round(struct node *n);
 /* True while a round would do something without new input (e.g. a batch became ready). */
 bool node_has_work(const struct node *n);
 
-/* Answers a request of on_other; the conn may be gone (then nothing happens): name it by its token. */
+/* Answers a request of on_other; the conn may be gone (then nothing happens): name it by its token.
+ */
 uint64_t node_conn_token(struct node *n, struct net_conn *c);
 void node_answer(struct node *n, uint64_t conn_token, struct bytes frame);
 

@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A replica's life: what it finds on disk at start, its clock, the requests it takes. */
+#include "cluster/node/group.h"
+#include "cluster/node/peer.h"
+#include "cluster/node/request.h"
+#include "cluster/node/session.h"
+#include "cluster/node/snapshot.h"
+#include "cluster/node/wait.h"
+
+/* --- start ------------------------------------------------------------------------------------ */
+
+static int damaged(struct group *g, struct errmsg *msg, const char *what)
+{
+    const char *cure = g->node->n_peers > 0
+                           ? "remove this node from the cluster and add it under a new id with an "
+                             "empty directory"
+                           : "it is the only replica: restore it from a backup";
+    return errmsg_set(msg, -ERR_CORRUPT, "replica of group %u in %s is damaged: %s; %s", g->gid,
+                      g->node->config.data_dir, what, cure);
+}
+
+static int open_state(struct group *g, struct errmsg *msg)
+{
+    struct node *n = g->node;
+    int err = n->env.stores->open(n->env.stores, g->dir, &g->store, msg);
+    if (err < 0)
+        return errmsg_prefix(msg, err, "open %s", g->dir);
+    err = kv_open(g->store, g->gid, n->config.shards, &g->kv, msg);
+    if (err < 0)
+        return errmsg_prefix(msg, err, "read %s", g->dir);
+    uint64_t index, term, time;
+    kv_applied(g->kv, &index, &term, &time);
+    g->applied = index;
+    g->applied_term = term;
+    g->applied_time = time;
+    return 0;
+}
+
+static void close_state(struct group *g)
+{
+    kv_close(g->kv);
+    g->kv = NULL;
+    if (g->store)
+        g->store->ops->close(g->store);
+    g->store = NULL;
+}
+
+void group_reopen(struct group *g, const char *replacement)
+{
+    struct node *n = g->node;
+    struct errmsg msg = {""};
+    close_state(g);
+    int err = n->env.stores->replace(n->env.stores, replacement, g->dir);
+    if (err < 0)
+        node_fatal(n, err, "rename %s to %s", replacement, g->dir);
+    err = open_state(g, &msg);
+    if (err < 0)
+        node_fatal(n, err, "%s", msg.text);
+}
+
+/* Does the log hold the applied entry itself, so that what follows it belongs to it? */
+static bool log_agrees(const struct group *g, const struct wal_group *w)
+{
+    if (g->applied == w->start_index)
+        return g->applied_term == w->start_term;
+    if (g->applied - w->start_index > w->n_entries)
+        return false;
+    return w->entries[g->applied - w->start_index - 1].term == g->applied_term;
+}
+
+/* Where log and store differ the store wins: what is applied is committed. See group.h. */
+static void reconcile(struct group *g, const struct wal_group *w, struct raft_entry *entries,
+                      struct raft_restore *ret)
+{
+    struct wal *log = g->node->wal;
+    *ret = (struct raft_restore){
+        .hard = {w->term, w->vote},
+        .snap_index = w->start_index,
+        .snap_term = w->start_term,
+        .snap_time_ns = w->start_time,
+        .applied = g->applied,
+        .entries = entries,
+        .n_entries = w->n_entries,
+    };
+    if (g->applied_term > w->term) {
+        /* Nothing of that term was promised yet: a promise leaves only after its log record. */
+        ret->hard = (struct raft_hard){g->applied_term, RAFT_NONE};
+        wal_hard(log, g->gid, ret->hard.term, ret->hard.vote);
+    }
+    if (!log_agrees(g, w)) {
+        ret->snap_index = g->applied;
+        ret->snap_term = g->applied_term;
+        ret->snap_time_ns = g->applied_time;
+        ret->n_entries = 0;
+        wal_start(log, g->gid, g->applied, g->applied_term, g->applied_time, true);
+    }
+}
+
+static int open_core(struct group *g, const struct raft_restore *restore, struct errmsg *msg)
+{
+    struct node *n = g->node;
+    struct raft_config rc = {
+        .id = n->config.id,
+        .election_ticks = n->config.election_ticks,
+        .heartbeat_ticks = n->config.heartbeat_ticks,
+        .apply_bytes_max = APPLY_BYTES_MAX,
+        .rng = n->env.rng,
+    };
+    for (unsigned i = 0; i < n->config.n_peers; i++)
+        rc.conf.voters[rc.conf.n_voters++] = n->config.peers[i].id;
+    int err = raft_create(&rc, restore, &g->raft);
+    if (err < 0)
+        return errmsg_set(msg, err, "the log of group %u is not a log", g->gid);
+    g->term = restore->hard.term;
+    g->role = RAFT_FOLLOWER;
+    return 0;
+}
+
+static int restore_core(struct group *g, const struct wal_group *w, struct errmsg *msg)
+{
+    struct raft_restore restore = {0};
+    if (!w) {
+        if (g->applied > 0)
+            return damaged(g, msg, "there is applied state, but no log of it");
+        wal_hard(g->node->wal, g->gid, 0, RAFT_NONE);
+        return open_core(g, &restore, msg);
+    }
+    if (w->suspect)
+        return damaged(g, msg, "its log is damaged");
+    if (g->applied < w->start_index)
+        return damaged(g, msg, "the state store is older than the start of the log");
+    struct raft_entry *entries = g_new0(struct raft_entry, w->n_entries + 1);
+    for (size_t i = 0; i < w->n_entries; i++)
+        entries[i] = (struct raft_entry){
+            .term = w->entries[i].term,
+            .index = w->entries[i].index,
+            .time_ns = w->entries[i].time_ns,
+            .type = (enum raft_entry_type)w->entries[i].type,
+            .data = w->entries[i].data,
+        };
+    reconcile(g, w, entries, &restore);
+    int err = open_core(g, &restore, msg);
+    g_free(entries);
+    return err;
+}
+
+int group_open(struct node *n, uint32_t gid, const struct wal_group *w, struct group **ret,
+               struct errmsg *msg)
+{
+    struct group *g = g_new0(struct group, 1);
+    g->node = n;
+    g->gid = gid;
+    g->dir = g_strdup_printf("%s/groups/%u", n->config.data_dir, gid);
+    g_queue_init(&g->proposals);
+    g_queue_init(&g->read_batches);
+    g_queue_init(&g->marks);
+    g->new_reads = g_ptr_array_new();
+    g->sends = g_ptr_array_new();
+    g->waits = waits_create(g);
+    g->sessions = sessions_create(g);
+    snapshots_clean(g);
+    int err = open_state(g, msg);
+    if (err < 0)
+        goto fail;
+    err = restore_core(g, w, msg);
+    if (err < 0)
+        goto fail;
+    node_log(n, LOG_INFO,
+             "open gid=%u term=%" G_GUINT64_FORMAT " applied=%" G_GUINT64_FORMAT " log_entries=%zu",
+             gid, g->term, g->applied, w ? w->n_entries : 0);
+    *ret = g;
+    return 0;
+fail:
+    group_destroy(g);
+    return err;
+}
+
+static void free_requests(struct group *g)
+{
+    struct proposal *p;
+    while ((p = g_queue_pop_head(&g->proposals)) != NULL) {
+        request_destroy(p->request);
+        g_free(p);
+    }
+    for (guint i = 0; i < g->new_reads->len; i++)
+        request_destroy(g_ptr_array_index(g->new_reads, i));
+    g_ptr_array_free(g->new_reads, TRUE);
+    struct read_batch *b;
+    while ((b = g_queue_pop_head(&g->read_batches)) != NULL) {
+        for (guint i = 0; i < b->requests->len; i++)
+            request_destroy(g_ptr_array_index(b->requests, i));
+        g_ptr_array_free(b->requests, TRUE);
+        g_free(b);
+    }
+}
+
+void group_destroy(struct group *g)
+{
+    if (!g)
+        return;
+    snapshots_free(g);
+    snapshot_recv_drop(g);
+    free_requests(g);
+    waits_destroy(g->waits);
+    sessions_destroy(g->sessions);
+    raft_destroy(g->raft);
+    close_state(g);
+    g_queue_clear_full(&g->marks, g_free);
+    g_free(g->dir);
+    g_free(g);
+}
+
+/* --- time ------------------------------------------------------------------------------------- */
+
+void group_tick(struct group *g)
+{
+    /* Its own log write hangs: let the others elect somebody whose disk works. */
+    if (!(group_is_leader(g) && node_log_overdue(g->node)))
+        raft_tick(g->raft);
+    waits_tick(g->waits);
+    snapshots_tick(g);
+}
+
+void group_house(struct group *g)
+{
+    if (g->gid == 0)
+        sessions_house(g->sessions);
+}
+
+/* --- requests --------------------------------------------------------------------------------- */
+
+bool group_is_leader(const struct group *g)
+{
+    struct raft_status s;
+    raft_get_status(g->raft, &s);
+    return s.role == RAFT_LEADER;
+}
+
+raft_id group_hint(const struct group *g)
+{
+    struct raft_status s;
+    raft_get_status(g->raft, &s);
+    return s.leader == s.id && s.role != RAFT_LEADER ? RAFT_NONE : s.leader;
+}
+
+void group_step(struct group *g, const struct raft_msg *m)
+{
+    if (raft_step(g->raft, m) == 0)
+        g->node->counters.raft_received++;
+}
+
+void group_propose(struct group *g, enum kv_command cmd, struct bytes body, struct request *r)
+{
+    struct node *n = g->node;
+    raft_index index;
+    raft_term term;
+    int err = -ERR_BUSY;
+    if (!(group_is_leader(g) && node_log_overdue(n))) {
+        struct buf *data = kv_command(cmd, body);
+        err = raft_propose(g->raft, data, n->env.wall_ns(n->env.ctx), &index, &term);
+        buf_unref(data);
+    }
+    if (err < 0) {
+        n->counters.refused++;
+        if (r)
+            request_fail(r, err, group_hint(g), NULL);
+        return;
+    }
+    n->counters.proposals++;
+    if (!r)
+        return;
+    struct proposal *p = g_new0(struct proposal, 1);
+    *p = (struct proposal){index, term, r};
+    g_queue_push_tail(&g->proposals, p);
+}
+
+void group_read(struct group *g, struct request *r)
+{
+    if (!group_is_leader(g)) {
+        request_fail(r, -ERR_NOT_LEADER, group_hint(g), NULL);
+        return;
+    }
+    g->node->counters.reads++;
+    g_ptr_array_add(g->new_reads, r);
+}
+
+static void fail_all(GPtrArray *requests, int err, uint32_t leader)
+{
+    for (guint i = 0; i < requests->len; i++)
+        request_fail(g_ptr_array_index(requests, i), err, leader, NULL);
+    g_ptr_array_set_size(requests, 0);
+}
+
+void group_fail_requests(struct group *g, int err)
+{
+    raft_id leader = group_hint(g);
+    struct proposal *p;
+    while ((p = g_queue_pop_head(&g->proposals)) != NULL) {
+        request_fail(p->request, err, leader, NULL);
+        g_free(p);
+    }
+    struct read_batch *b;
+    while ((b = g_queue_pop_head(&g->read_batches)) != NULL) {
+        fail_all(b->requests, err, leader);
+        g_ptr_array_free(b->requests, TRUE);
+        g_free(b);
+    }
+    fail_all(g->new_reads, err, leader);
+    waits_fail(g->waits, err);
+}

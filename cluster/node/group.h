@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * group.h - one replica: drives its raft core, applies, and holds the requests that wait for it.
+ *
+ * A round calls, in this order: group_collect (take what the core wants: send, queue log records,
+ * remember what to apply), the node's log write, group_apply (apply, serve reads, answer), and
+ * group_persisted for its ticket. Between collect and apply nobody else may call the core: the
+ * entries to apply are borrowed from it.
+ *
+ * Start: the state store says what is applied, the log says the rest (group_open). Legal states on
+ * disk, in whatever order a crash left them:
+ *   - the store is ahead of the log's end, or has another entry where the log has one: entries are
+ *     applied before this node's own log has them; the log starts anew behind the applied index;
+ *   - the store is behind the log's end: the entries between are applied again;
+ *   - the store is behind the log's start, or the log does not know a group that has applied
+ *     something: something was lost. Refused.
+ */
+#pragma once
+
+#include "cluster/kv/kv.h"
+#include "cluster/node/impl.h"
+
+struct wait_table;
+struct snap_recv;
+struct session_clock;
+
+/* A confirmed read point that several reads share. */
+struct read_batch {
+    uint64_t ctx;
+    raft_index index; /* 0: not confirmed yet */
+    GPtrArray *requests;
+};
+
+/* A proposal that waits for its entry. */
+struct proposal {
+    raft_index index;
+    raft_term term;
+    struct request *request;
+};
+
+/* How far the applied log had come at some point: where memory can be cut. */
+struct log_mark {
+    raft_index index;
+    uint64_t bytes; /* applied since start, in all */
+};
+
+struct group {
+    struct node *node;
+    uint32_t gid;
+    char *dir;
+    struct store *store;
+    struct kv *kv;
+    struct raft *raft;
+
+    /* As of the last ready. */
+    raft_term term;
+    enum raft_role role;
+    raft_id leader;
+    bool leading; /* told to env.on_lead */
+
+    raft_index applied;
+    raft_term applied_term;
+    uint64_t applied_time;
+    const struct raft_entry *to_apply; /* borrowed between collect and apply */
+    unsigned n_to_apply;
+
+    GQueue proposals;     /* struct proposal, by index */
+    GPtrArray *new_reads; /* struct request; the next batch */
+    GQueue read_batches;  /* struct read_batch, in the order of their ctx */
+    uint64_t last_read_ctx;
+    struct wait_table *waits;
+    struct session_clock *sessions;
+
+    /* Flush and compaction. */
+    bool flushing, flush_done, flush_wanted;
+    int flush_err;
+    raft_index flush_index;
+    raft_term flush_term;
+    uint64_t flush_time;
+    uint64_t bytes_applied, bytes_flushed; /* payload since start; of the last flush */
+    GQueue marks;                          /* struct log_mark, oldest first */
+
+    struct snap_recv *recv; /* a snapshot that is coming in */
+    GPtrArray *sends;       /* struct snap_send *: snapshots that go out */
+};
+
+/* w NULL: the log does not know the group (a new node). Queues what must be logged at once. */
+NODISCARD int group_open(struct node *n, uint32_t gid, const struct wal_group *w,
+                         struct group **ret, struct errmsg *msg);
+void group_destroy(struct group *g);
+
+void group_tick(struct group *g);
+void group_house(struct group *g); /* each HOUSE_TICKS */
+void group_collect(struct group *g);
+void group_apply(struct group *g);
+void group_persisted(struct group *g, uint64_t ticket);
+bool group_has_work(const struct group *g);
+void group_step(struct group *g, const struct raft_msg *m);
+
+bool group_is_leader(const struct group *g); /* of the present term, as the core sees it */
+raft_id group_hint(const struct group *g);   /* whom to ask instead, 0 unknown */
+
+/* Both take the request over; it is answered now or later. */
+void group_propose(struct group *g, enum kv_command cmd, struct bytes body, struct request *r);
+void group_read(struct group *g, struct request *r);
+
+/* Answers everything that waits with -err. */
+void group_fail_requests(struct group *g, int err);
+
+/* Flush the store and cut the log as soon as possible. */
+void group_want_flush(struct group *g);
+
+/* Closes store and state machine and opens what lies in g->dir now; the core is not touched. */
+void group_reopen(struct group *g, const char *replacement);

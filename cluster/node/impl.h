@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * impl.h - what the files of node/ share: struct node and the bounds that only the node knows.
+ *
+ * Who owns what: the node owns groups, peers and connections; a group owns its raft core, state
+ * machine, store and the requests that wait in it; a request names its connection by token, never
+ * by pointer, so a connection may go at any time.
+ *
+ * Two arenas: `scratch` lives for one frame or one served read, `round` for one phase of a round.
+ * `out` is the one buffer in which frames are composed; net copies from it before send returns.
+ */
+#pragma once
+
+#include "cluster/base/arena.h"
+#include "cluster/base/codec.h"
+#include "cluster/base/log.h"
+#include "cluster/base/msg.h"
+#include "cluster/node/node.h"
+#include "cluster/raft/raft.h"
+#include "cluster/store/wal.h"
+
+/* Of the protocol that hello names; FRAME_VERSION is the framing's. */
+#define NODE_PROTOCOL 1
+
+/* Requests of one connection that wait here: four sessions' windows (a mount has one session). */
+#define CONN_REQUESTS_MAX (SESSION_WINDOW * 4)
+/* Bodies of all waiting requests (reads and WAITs; proposals are bounded by the raft core). */
+#define REQUEST_BYTES_MAX MIB(64)
+/* One ready's share of committed entries: larger ones make the round's other work late. */
+#define APPLY_BYTES_MAX MIB(4)
+/* What a leader keeps of the flushed log in memory, so that a follower that was away for a moment
+ * needs no snapshot. */
+#define LOG_KEEP_BYTES   MIB(8)
+#define LOG_KEEP_ENTRIES 4096
+/* Beyond this a running snapshot transfer no longer holds the log back. */
+#define LOG_HOLD_BYTES MIB(128)
+/* Housekeeping (sessions, space, pinned segments) runs once in so many ticks: 1 s. */
+#define HOUSE_TICKS (1000 / TICK_MS)
+#define TICKS(ms)   (((uint64_t)(ms) + TICK_MS - 1) / TICK_MS)
+
+struct conn;
+struct group;
+struct peer;
+struct request;
+
+struct node_counters {
+    uint64_t rounds, log_syncs, entries_applied, reads, proposals, refused;
+    uint64_t raft_sent, raft_dropped, raft_received;
+    uint64_t snapshots_sent, snapshots_installed, flushes;
+};
+
+/* A ticket of one group in a log write. */
+struct log_ticket {
+    struct group *group;
+    uint64_t ticket;
+};
+
+struct node {
+    struct node_config config; /* strings and arrays in `memory` */
+    struct node_env env;
+    struct net_handler handler;
+    struct arena memory, scratch, round;
+    struct enc out;
+    uint64_t now; /* ticks since creation: the node's only clock */
+    uint64_t created_ns;
+
+    struct wal *wal;
+    GArray *gathered;  /* struct log_ticket: queued in the wal, not submitted */
+    GArray *submitted; /* struct log_ticket: in the write under way */
+    bool log_busy;     /* a submit is under way */
+    bool log_done;     /* it has completed; the tickets are still to be delivered */
+    int log_err;
+    uint64_t submitted_at; /* tick */
+    bool starting;         /* until the first log write is durable no group may act */
+
+    GPtrArray *groups;  /* struct group *, by gid */
+    struct peer *peers; /* the other members, by id */
+    unsigned n_peers;
+
+    GHashTable *conns; /* token -> struct conn */
+    GQueue conn_list;  /* the same, in the order in which they came */
+    uint64_t last_token;
+
+    size_t request_bytes;
+    bool low_space; /* housekeeping found less free than the reserve */
+    struct node_counters counters;
+};
+
+void node_log(struct node *n, enum log_level level, const char *fmt, ...) PRINTF_LIKE(3, 4);
+NORETURN void node_fatal(struct node *n, int err, const char *fmt, ...) PRINTF_LIKE(3, 4);
+
+/* The log write has been under way for longer than an election time-out: who leads must not look
+ * alive (reference/raft.md 4.8). */
+bool node_log_overdue(const struct node *n);
+/* A ticket whose record was just queued in the wal. */
+void node_log_ticket(struct node *n, struct group *g, uint64_t ticket);
+
+struct group *node_group(struct node *n, uint32_t gid); /* NULL: no replica here */
+/* The group that owns the shard, NULL if the shard does not exist. Group 0 owns all for now. */
+struct group *node_shard_group(struct node *n, uint16_t shard);

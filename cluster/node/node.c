@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The process: what it opens at start, the round over all groups, the one log write, time. */
+#include "cluster/node/compact.h"
+#include "cluster/node/conn.h"
+#include "cluster/node/group.h"
+#include "cluster/node/peer.h"
+#include "cluster/node/space.h"
+
+#define FLUSH_LOG_BYTES MIB(32)
+#define SEGMENT_BYTES   MIB(64)
+/* Segments in use beyond which the group that pins the oldest one is flushed. */
+#define SEGMENTS_KEPT 4
+
+void node_log(struct node *n, enum log_level level, const char *fmt, ...)
+{
+    char text[800];
+    va_list ap;
+    if (!n->env.log)
+        return;
+    va_start(ap, fmt);
+    g_vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    n->env.log(n->env.ctx, (int)level, text);
+}
+
+void node_fatal(struct node *n, int err, const char *fmt, ...)
+{
+    char what[600], text[800];
+    va_list ap;
+    va_start(ap, fmt);
+    g_vsnprintf(what, sizeof(what), fmt, ap);
+    va_end(ap);
+    g_snprintf(text, sizeof(text), "%s: %s", what, err_text(err));
+    n->env.fatal(n->env.ctx, err, text);
+}
+
+/* --- start ------------------------------------------------------------------------------------ */
+
+static void copy_config(struct node *n, const struct node_config *from)
+{
+    struct node_config *c = &n->config;
+    struct node_peer_config *peers = arena_array(&n->memory, MAX(from->n_peers, 1), sizeof(*peers));
+    *c = *from;
+    for (unsigned i = 0; i < from->n_peers; i++)
+        peers[i] = (struct node_peer_config){
+            .id = from->peers[i].id,
+            .address = arena_strdup(&n->memory, from->peers[i].address),
+        };
+    c->peers = peers;
+    c->data_dir = arena_strdup(&n->memory, from->data_dir);
+    c->election_ticks = from->election_ticks ? from->election_ticks : ELECTION_TICKS;
+    c->heartbeat_ticks = from->heartbeat_ticks ? from->heartbeat_ticks : HEARTBEAT_TICKS;
+    c->flush_log_bytes = from->flush_log_bytes ? from->flush_log_bytes : FLUSH_LOG_BYTES;
+    c->segment_bytes = from->segment_bytes ? from->segment_bytes : SEGMENT_BYTES;
+}
+
+static int check_config(const struct node_config *c, struct errmsg *msg)
+{
+    if (c->id == 0)
+        return errmsg_set(msg, -ERR_CONFIG, "node id 0; ids begin at 1");
+    if (c->n_peers == 0 || c->n_peers > VOTERS_MAX)
+        return errmsg_set(msg, -ERR_CONFIG, "%u members; a group has 1 to %d", c->n_peers,
+                          VOTERS_MAX);
+    if (c->shards == 0 || c->shards > SHARDS_MAX)
+        return errmsg_set(msg, -ERR_CONFIG, "%u shards; there may be 1 to %d", c->shards,
+                          SHARDS_MAX);
+    return 0;
+}
+
+static int make_dirs(struct node *n, struct errmsg *msg)
+{
+    struct disk *d = n->env.disk;
+    const char *groups = arena_printf(&n->memory, "%s/groups", n->config.data_dir);
+    int err = d->ops->make_dir(d, groups);
+    if (err == 0)
+        err = d->ops->sync_dir(d, n->config.data_dir);
+    if (err < 0)
+        return errmsg_set(msg, err, "make %s: %s", groups, err_text(err));
+    return 0;
+}
+
+static int check_recovery(struct node *n, const struct wal_recovery *rec, struct errmsg *msg)
+{
+    const char *dir = n->config.data_dir;
+    if (rec->torn_tail)
+        node_log(n, LOG_INFO, "the last log write was torn by the crash and cut");
+    for (size_t i = 0; i < rec->n_groups; i++)
+        if (rec->groups[i].gid != 0)
+            return errmsg_set(msg, -ERR_FORMAT, "the log in %s holds group %u, which is unknown",
+                              dir, rec->groups[i].gid);
+    if (!rec->damaged)
+        return 0;
+    return errmsg_set(msg, -ERR_CORRUPT,
+                      "replica of group 0 in %s is damaged: %s; its votes and acknowledgements can "
+                      "no longer be trusted: %s",
+                      dir, rec->text,
+                      n->n_peers > 0 ? "remove this node from the cluster and add it under a new "
+                                       "id with an empty directory"
+                                     : "it is the only replica: restore it from a backup");
+}
+
+static int open_groups(struct node *n, const struct wal_recovery *rec, struct errmsg *msg)
+{
+    struct group *g = NULL;
+    const struct wal_group *w = rec->n_groups > 0 ? &rec->groups[0] : NULL;
+    int err = group_open(n, 0, w, &g, msg);
+    if (err < 0)
+        return err;
+    g_ptr_array_add(n->groups, g);
+    return 0;
+}
+
+static int open_log(struct node *n, struct errmsg *msg)
+{
+    struct wal_recovery rec = {0};
+    const struct wal_options options = {.segment_bytes = n->config.segment_bytes};
+    const char *dir = arena_printf(&n->memory, "%s/wal", n->config.data_dir);
+    int err = wal_open(n->env.disk, dir, &options, &n->wal, &rec, msg);
+    if (err < 0)
+        return errmsg_prefix(msg, err, "open the log in %s", dir);
+    err = check_recovery(n, &rec, msg);
+    if (err == 0)
+        err = open_groups(n, &rec, msg);
+    wal_recovery_finish(&rec);
+    return err;
+}
+
+int node_create(const struct node_config *config, const struct node_env *env, struct node **ret,
+                struct errmsg *msg)
+{
+    int err = check_config(config, msg);
+    if (err < 0)
+        return err;
+    struct node *n = g_new0(struct node, 1);
+    n->env = *env;
+    n->groups = g_ptr_array_new();
+    n->gathered = g_array_new(FALSE, FALSE, sizeof(struct log_ticket));
+    n->submitted = g_array_new(FALSE, FALSE, sizeof(struct log_ticket));
+    copy_config(n, config);
+    n->created_ns = env->mono_ns(env->ctx);
+    conns_init(n);
+    err = peers_init(n, msg);
+    if (err == 0)
+        err = make_dirs(n, msg);
+    if (err == 0)
+        err = open_log(n, msg);
+    if (err < 0) {
+        node_destroy(n);
+        return err;
+    }
+    n->starting = wal_queued_bytes(n->wal) > 0;
+    *ret = n;
+    return 0;
+}
+
+void node_destroy(struct node *n)
+{
+    if (!n)
+        return;
+    for (guint i = 0; i < n->groups->len; i++)
+        group_destroy(g_ptr_array_index(n->groups, i));
+    if (n->wal)
+        wal_close(n->wal);
+    conns_finish(n);
+    g_ptr_array_free(n->groups, TRUE);
+    g_array_free(n->gathered, TRUE);
+    g_array_free(n->submitted, TRUE);
+    enc_finish(&n->out);
+    arena_finish(&n->scratch);
+    arena_finish(&n->round);
+    arena_finish(&n->memory);
+    g_free(n);
+}
+
+const struct net_handler *node_net_handler(struct node *n)
+{
+    return &n->handler;
+}
+
+/* --- groups ----------------------------------------------------------------------------------- */
+
+struct group *node_group(struct node *n, uint32_t gid)
+{
+    for (guint i = 0; i < n->groups->len; i++) {
+        struct group *g = g_ptr_array_index(n->groups, i);
+        if (g->gid == gid)
+            return g;
+    }
+    return NULL;
+}
+
+struct group *node_shard_group(struct node *n, uint16_t shard)
+{
+    return shard < n->config.shards ? node_group(n, 0) : NULL;
+}
+
+bool node_group_status(struct node *n, uint32_t gid, struct raft_status *ret)
+{
+    struct group *g = node_group(n, gid);
+    if (!g)
+        return false;
+    raft_get_status(g->raft, ret);
+    return true;
+}
+
+struct store *node_group_store(struct node *n, uint32_t gid)
+{
+    struct group *g = node_group(n, gid);
+    return g ? g->store : NULL;
+}
+
+/* --- the log write ---------------------------------------------------------------------------- */
+
+void node_log_ticket(struct node *n, struct group *g, uint64_t ticket)
+{
+    const struct log_ticket t = {g, ticket};
+    g_array_append_val(n->gathered, t);
+}
+
+bool node_log_overdue(const struct node *n)
+{
+    return n->log_busy && !n->log_done && n->now - n->submitted_at > n->config.election_ticks;
+}
+
+static void on_logged(void *arg, int err)
+{
+    /* May come from inside wal_submit: the tickets are delivered by the round. */
+    struct node *n = arg;
+    n->log_done = true;
+    n->log_err = err;
+}
+
+static bool log_wants_submit(const struct node *n)
+{
+    return !n->log_busy && !space_paused(n) && wal_queued_bytes(n->wal) > 0;
+}
+
+static void log_submit(struct node *n)
+{
+    if (!log_wants_submit(n))
+        return;
+    GArray *batch = n->gathered;
+    n->gathered = n->submitted; /* empty */
+    n->submitted = batch;
+    n->log_busy = true;
+    n->log_done = false;
+    n->submitted_at = n->now;
+    n->counters.log_syncs++;
+    wal_submit(n->wal, on_logged, n);
+}
+
+/* True: a write has completed and the cores know. */
+static bool log_deliver(struct node *n)
+{
+    if (!n->log_done)
+        return false;
+    n->log_done = n->log_busy = n->starting = false;
+    if (n->log_err < 0)
+        node_fatal(n, n->log_err, "write the log in %s/wal", n->config.data_dir);
+    for (guint i = 0; i < n->submitted->len; i++) {
+        const struct log_ticket *t = &g_array_index(n->submitted, struct log_ticket, i);
+        group_persisted(t->group, t->ticket);
+    }
+    g_array_set_size(n->submitted, 0);
+    return true;
+}
+
+/* --- rounds ----------------------------------------------------------------------------------- */
+
+static void each_group(struct node *n, void (*fn)(struct group *g))
+{
+    for (guint i = 0; i < n->groups->len; i++)
+        fn(g_ptr_array_index(n->groups, i));
+}
+
+/* DESIGN 3.6: appends leave before the disk write, so that the followers' writes run beside it. */
+void node_round(struct node *n)
+{
+    n->counters.rounds++;
+    arena_reset(&n->round);
+    log_deliver(n);
+    if (n->starting) {
+        /* The log must know each group before it acts: a store with applied state and no log means
+         * a lost log (group.h). */
+        log_submit(n);
+        if (!log_deliver(n))
+            return;
+    }
+    each_group(n, group_collect);
+    log_submit(n);
+    each_group(n, group_apply);
+    if (!log_deliver(n))
+        return;
+    arena_reset(&n->round);
+    each_group(n, group_collect);
+    each_group(n, group_apply);
+}
+
+bool node_has_work(const struct node *n)
+{
+    if (n->log_done || log_wants_submit(n))
+        return true;
+    if (n->starting)
+        return false;
+    for (guint i = 0; i < n->groups->len; i++)
+        if (group_has_work(g_ptr_array_index(n->groups, i)))
+            return true;
+    return false;
+}
+
+/* --- time ------------------------------------------------------------------------------------- */
+
+/* One idle group must not keep every segment alive. */
+static void free_segments(struct node *n)
+{
+    uint64_t pinned = 0;
+    if (wal_bytes(n->wal) <= SEGMENTS_KEPT * n->config.segment_bytes)
+        return;
+    struct group *g = node_group(n, wal_pinning_group(n->wal, &pinned));
+    if (g && pinned > 0)
+        group_want_flush(g);
+}
+
+void node_tick(struct node *n)
+{
+    n->now++;
+    arena_reset(&n->round);
+    if (!n->starting)
+        each_group(n, group_tick);
+    peers_tick(n);
+    conns_tick(n);
+    if (n->now % HOUSE_TICKS != 0 || n->starting)
+        return;
+    space_house(n);
+    free_segments(n);
+    each_group(n, group_house);
+}
+
+/* --- other services on the same connections --------------------------------------------------- */
+
+uint64_t node_conn_token(struct node *n, struct net_conn *c)
+{
+    const struct conn *conn = c->user;
+    return conn ? conn->token : 0;
+}
+
+void node_answer(struct node *n, uint64_t conn_token, struct bytes frame)
+{
+    conn_answer(n, conn_token, frame);
+}

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A replica's part of a round: take what the core wants, apply, answer (group.h). */
+#include "cluster/node/compact.h"
+#include "cluster/node/group.h"
+#include "cluster/node/peer.h"
+#include "cluster/node/request.h"
+#include "cluster/node/serve.h"
+#include "cluster/node/session.h"
+#include "cluster/node/snapshot.h"
+#include "cluster/node/wait.h"
+
+/* --- collect ---------------------------------------------------------------------------------- */
+
+static void set_leading(struct group *g, bool leading)
+{
+    if (g->leading == leading)
+        return;
+    struct node *n = g->node;
+    g->leading = leading;
+    sessions_forget(g->sessions);
+    node_log(n, LOG_INFO, "%s gid=%u term=%" G_GUINT64_FORMAT, leading ? "lead" : "yield", g->gid,
+             g->term);
+    if (n->env.on_lead)
+        n->env.on_lead(n->env.ctx, g->gid, leading);
+}
+
+static void note_role(struct group *g)
+{
+    struct raft_status s;
+    raft_get_status(g->raft, &s);
+    bool was_leader = g->role == RAFT_LEADER;
+    bool other_term = g->term != s.term;
+    if (s.leader != g->leader && s.leader != RAFT_NONE && s.leader != s.id)
+        node_log(g->node, LOG_INFO, "follow gid=%u term=%" G_GUINT64_FORMAT " leader=%u", g->gid,
+                 s.term, s.leader);
+    g->term = s.term;
+    g->role = s.role;
+    g->leader = s.leader;
+    if (was_leader && (s.role != RAFT_LEADER || other_term)) {
+        set_leading(g, false);
+        group_fail_requests(g, -ERR_NOT_LEADER);
+        snapshots_stop(g);
+    }
+}
+
+/* All reads that came since the last round share one read point. */
+static void ask_read_point(struct group *g)
+{
+    if (g->new_reads->len == 0)
+        return;
+    uint64_t ctx = ++g->last_read_ctx;
+    if (raft_read(g->raft, ctx) < 0) {
+        raft_id leader = group_hint(g);
+        for (guint i = 0; i < g->new_reads->len; i++)
+            request_fail(g_ptr_array_index(g->new_reads, i), -ERR_NOT_LEADER, leader, NULL);
+        g_ptr_array_set_size(g->new_reads, 0);
+        return;
+    }
+    struct read_batch *b = g_new0(struct read_batch, 1);
+    b->ctx = ctx;
+    b->requests = g->new_reads;
+    g->new_reads = g_ptr_array_new();
+    g_queue_push_tail(&g->read_batches, b);
+}
+
+static void note_read_points(struct group *g, const struct raft_ready *rd)
+{
+    for (unsigned i = 0; i < rd->n_reads; i++)
+        for (GList *l = g->read_batches.head; l; l = l->next) {
+            struct read_batch *b = l->data;
+            if (b->ctx != rd->reads[i].ctx)
+                continue;
+            b->index = MAX(rd->reads[i].index, 1);
+            break;
+        }
+}
+
+static void queue_log(struct group *g, const struct raft_persist *p)
+{
+    struct node *n = g->node;
+    if (p->ticket == 0)
+        return;
+    if (p->reset)
+        wal_start(n->wal, g->gid, p->reset_index, p->reset_term, g->applied_time, true);
+    if (p->hard_changed)
+        wal_hard(n->wal, g->gid, p->hard.term, p->hard.vote);
+    if (p->truncate_from > 0)
+        wal_truncate(n->wal, g->gid, p->truncate_from);
+    if (p->n_entries > 0) {
+        struct wal_entry *entries = arena_array(&n->round, p->n_entries, sizeof(*entries));
+        for (unsigned i = 0; i < p->n_entries; i++)
+            entries[i] = (struct wal_entry){
+                .term = p->entries[i].term,
+                .index = p->entries[i].index,
+                .time_ns = p->entries[i].time_ns,
+                .type = (uint8_t)p->entries[i].type,
+                .data = p->entries[i].data,
+            };
+        wal_append(n->wal, g->gid, entries, p->n_entries);
+    }
+    node_log_ticket(n, g, p->ticket);
+}
+
+void group_collect(struct group *g)
+{
+    ASSERT(g->n_to_apply == 0);
+    compact_poll(g);
+    ask_read_point(g);
+    if (!raft_has_ready(g->raft))
+        return;
+    struct raft_ready rd;
+    raft_ready(g->raft, &rd);
+    /* First of all: who waits for an entry of a lost term must not see another one's result. */
+    if (rd.role_changed)
+        note_role(g);
+    for (unsigned i = 0; i < rd.n_send; i++)
+        peer_send_raft(g->node, g->gid, &rd.send[i]);
+    queue_log(g, &rd.persist);
+    note_read_points(g, &rd);
+    for (unsigned i = 0; i < rd.n_snapshots; i++)
+        snapshot_send(g, rd.snapshots[i]);
+    g->to_apply = rd.apply;
+    g->n_to_apply = rd.n_apply;
+}
+
+/* --- apply ------------------------------------------------------------------------------------ */
+
+static void on_reply(void *ctx, uint64_t index, unsigned type, struct bytes body)
+{
+    struct group *g = ctx;
+    struct proposal *p;
+    while ((p = g_queue_peek_head(&g->proposals)) != NULL && p->index <= index) {
+        const struct raft_entry *e = &g->to_apply[index - g->to_apply[0].index];
+        g_queue_pop_head(&g->proposals);
+        if (p->index == index && p->term == e->term) {
+            request_answer(p->request, type, body);
+            request_destroy(p->request);
+        } else {
+            request_fail(p->request, -ERR_NOT_LEADER, group_hint(g), NULL);
+        }
+        g_free(p);
+    }
+}
+
+static void on_changed(void *ctx, struct bytes key, uint64_t version)
+{
+    struct group *g = ctx;
+    wait_changed(g->waits, key);
+}
+
+static void apply_entries(struct group *g)
+{
+    struct node *n = g->node;
+    const struct raft_entry *last = &g->to_apply[g->n_to_apply - 1];
+    const struct kv_sink sink = {on_reply, on_changed, g};
+    struct kv_entry *entries = arena_array(&n->round, g->n_to_apply, sizeof(*entries));
+    uint64_t payload = 0;
+    for (unsigned i = 0; i < g->n_to_apply; i++) {
+        const struct raft_entry *e = &g->to_apply[i];
+        entries[i] = (struct kv_entry){e->index, e->term, e->time_ns, BYTES_NONE};
+        if (e->type == RAFT_ENTRY_DATA)
+            entries[i].data = buf_bytes(e->data);
+        payload += entries[i].data.n;
+    }
+    raft_index index = last->index;
+    raft_term term = last->term;
+    uint64_t time = last->time_ns;
+    int err = kv_apply(g->kv, entries, g->n_to_apply, &sink);
+    if (err < 0)
+        node_fatal(n, err, "group %u: apply entries %" G_GUINT64_FORMAT "..%" G_GUINT64_FORMAT,
+                   g->gid, entries[0].index, index);
+    n->counters.entries_applied += g->n_to_apply;
+    g->applied = index;
+    g->applied_term = term;
+    g->applied_time = time;
+    g->to_apply = NULL;
+    g->n_to_apply = 0;
+    raft_applied(g->raft, index);
+    compact_applied(g, payload);
+}
+
+static void serve_read_batches(struct group *g)
+{
+    struct read_batch *b;
+    while ((b = g_queue_peek_head(&g->read_batches)) != NULL && b->index > 0 &&
+           b->index <= g->applied) {
+        g_queue_pop_head(&g->read_batches);
+        for (guint i = 0; i < b->requests->len; i++)
+            serve_read(g, g_ptr_array_index(b->requests, i));
+        g_ptr_array_free(b->requests, TRUE);
+        g_free(b);
+    }
+}
+
+void group_apply(struct group *g)
+{
+    if (g->n_to_apply > 0)
+        apply_entries(g);
+    struct raft_status s;
+    raft_get_status(g->raft, &s);
+    if (s.leading)
+        set_leading(g, true);
+    serve_read_batches(g);
+    waits_serve(g->waits);
+}
+
+void group_persisted(struct group *g, uint64_t ticket)
+{
+    raft_persisted(g->raft, ticket);
+}
+
+bool group_has_work(const struct group *g)
+{
+    if (raft_has_ready(g->raft) || g->new_reads->len > 0 || compact_has_work(g))
+        return true;
+    const struct read_batch *b = g_queue_peek_head((GQueue *)&g->read_batches);
+    return b && b->index > 0 && b->index <= g->applied;
+}

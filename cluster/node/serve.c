@@ -1,0 +1,364 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cluster/node/serve.h"
+#include "cluster/node/peer.h"
+#include "cluster/node/request.h"
+#include "cluster/node/session.h"
+#include "cluster/node/snapshot.h"
+#include "cluster/node/space.h"
+#include "cluster/node/wait.h"
+#include "cluster/node/wire.h"
+
+#define MAY(role) (1u << (role))
+#define ANYONE    (MAY(ROLE_NODE) | MAY(ROLE_CLIENT) | MAY(ROLE_ADMIN))
+
+/* A handler answers, parks the request, or returns an error for serve_frame to answer; MALFORMED
+ * also ends the connection. */
+#define MALFORMED (-1000)
+
+/* --- helpers ---------------------------------------------------------------------------------- */
+
+static void answer_not_leader(struct conn *c, uint64_t id, const struct group *g)
+{
+    conn_answer_status(c->node, c->token, id, -ERR_NOT_LEADER, group_hint(g), NULL);
+}
+
+/* Parks the request for a read point. */
+static int read_later(struct conn *c, struct group *g, uint64_t id, unsigned type,
+                      struct bytes body)
+{
+    struct request *r = request_create(c->node, c, id, type, body);
+    if (!r)
+        return -ERR_BUSY;
+    group_read(g, r);
+    return 0;
+}
+
+static int propose(struct conn *c, struct group *g, uint64_t id, enum kv_command cmd,
+                   struct bytes body)
+{
+    struct request *r = request_create(c->node, c, id, 0, BYTES_NONE);
+    if (!r)
+        return -ERR_BUSY;
+    group_propose(g, cmd, body, r);
+    return 0;
+}
+
+static struct group *session_group(struct conn *c)
+{
+    return node_group(c->node, 0);
+}
+
+/* --- transactions ----------------------------------------------------------------------------- */
+
+/* The shard of the first key; kv_check refuses a transaction whose keys this group does not own. */
+static struct group *txn_group(struct node *n, const struct msg_txn *t)
+{
+    struct bytes key = t->n_writes     ? t->writes[0].key
+                       : t->n_reads    ? t->reads[0].key
+                       : t->n_compares ? t->compares[0].key
+                                       : BYTES_NONE;
+    return key.n < 2 ? NULL : node_shard_group(n, get_be16(key.p));
+}
+
+static bool only_deletes(const struct msg_txn *t)
+{
+    for (uint32_t i = 0; i < t->n_writes; i++)
+        if (t->writes[i].op != KV_DELETE && t->writes[i].op != KV_DELETE_RANGE)
+            return false;
+    return true;
+}
+
+static int serve_txn(struct conn *c, uint64_t id, struct bytes body)
+{
+    struct node *n = c->node;
+    struct msg_txn t;
+    struct bytes known;
+    if (dec_txn(body, &n->scratch, &t) < 0)
+        return MALFORMED;
+    struct group *g = txn_group(n, &t);
+    if (!g)
+        return -ERR_INVALID;
+    if (t.n_writes > 0 && c->read_only)
+        return -ERR_DENIED;
+    int err = kv_check(g->kv, &t);
+    if (err < 0)
+        return err;
+    if (!group_is_leader(g)) {
+        answer_not_leader(c, id, g);
+        return 0;
+    }
+    session_heard(g->sessions, t.client);
+    if (t.n_writes == 0)
+        return read_later(c, g, id, MSG_txn, body);
+    /* A kept result is final, so it needs no read point. */
+    if (g->leading && kv_result(g->kv, &t, &n->scratch, &known)) {
+        enc_reset(&n->out);
+        size_t at = frame_begin(&n->out);
+        enc_raw(&n->out, known.p, known.n);
+        frame_end(&n->out, at, MSG_txn_reply, id);
+        conn_answer(n, c->token, enc_view(&n->out));
+        return 0;
+    }
+    if (space_refuses(n) && !only_deletes(&t))
+        return -ERR_NO_SPACE;
+    return propose(c, g, id, KV_CMD_TXN, body);
+}
+
+static void read_txn(struct group *g, struct request *r)
+{
+    struct node *n = g->node;
+    struct msg_txn t;
+    struct msg_txn_reply reply = {0};
+    int err = dec_txn(buf_bytes(r->body), &n->scratch, &t);
+    if (err == 0)
+        err = kv_read(g->kv, &t, &n->scratch, &reply);
+    if (err == -ERR_IO || err == -ERR_CORRUPT)
+        node_fatal(n, err, "group %u: read the state store in %s", g->gid, g->dir);
+    if (err < 0) {
+        request_fail(r, err, 0, NULL);
+        return;
+    }
+    CONN_ANSWER(n, r->token, txn_reply, r->id, &reply);
+    request_destroy(r);
+}
+
+static int serve_wait(struct conn *c, uint64_t id, struct bytes body)
+{
+    struct node *n = c->node;
+    struct msg_wait m;
+    if (dec_wait(body, &n->scratch, &m) < 0)
+        return MALFORMED;
+    if (m.key.n < 2 || m.key.n > KEY_MAX)
+        return -ERR_INVALID;
+    struct group *g = node_shard_group(n, get_be16(m.key.p));
+    if (!g)
+        return -ERR_INVALID;
+    return read_later(c, g, id, MSG_wait, body);
+}
+
+/* --- sessions --------------------------------------------------------------------------------- */
+
+static int serve_session_open(struct conn *c, uint64_t id, struct bytes body)
+{
+    struct msg_session_open m;
+    struct group *g = session_group(c);
+    if (dec_session_open(body, &c->node->scratch, &m) < 0)
+        return MALFORMED;
+    if (kv_sessions(g->kv) >= SESSIONS_MAX)
+        return -ERR_BUSY;
+    return propose(c, g, id, KV_CMD_SESSION_OPEN, body);
+}
+
+static int serve_session_close(struct conn *c, uint64_t id, struct bytes body)
+{
+    struct msg_session_close m;
+    if (dec_session_close(body, &c->node->scratch, &m) < 0)
+        return MALFORMED;
+    /* Anybody's session could be named, so it counts as a write; a reader's session times out. */
+    if (c->read_only)
+        return -ERR_DENIED;
+    return propose(c, session_group(c), id, KV_CMD_SESSION_CLOSE, body);
+}
+
+static int serve_keepalive(struct conn *c, uint64_t id, struct bytes body)
+{
+    struct msg_keepalive m;
+    if (dec_keepalive(body, &c->node->scratch, &m) < 0)
+        return MALFORMED;
+    return read_later(c, session_group(c), id, MSG_keepalive, body);
+}
+
+/* At a confirmed read point: a deposed leader must not tell a mount that its session lives. */
+static void read_keepalive(struct group *g, struct request *r)
+{
+    struct msg_keepalive m;
+    if (dec_keepalive(buf_bytes(r->body), &g->node->scratch, &m) < 0 ||
+        !kv_has_session(g->kv, m.client)) {
+        request_fail(r, -ERR_NO_SESSION, 0, NULL);
+        return;
+    }
+    session_heard(g->sessions, m.client);
+    request_fail(r, 0, 0, NULL);
+}
+
+static int serve_session_list(struct conn *c, uint64_t id, struct bytes body)
+{
+    struct msg_session_list m;
+    if (dec_session_list(body, &c->node->scratch, &m) < 0)
+        return MALFORMED;
+    return read_later(c, session_group(c), id, MSG_session_list, body);
+}
+
+struct session_listing {
+    struct counter *live;
+    uint32_t n;
+};
+
+static void list_session(void *arg, uint64_t client, struct bytes name)
+{
+    struct session_listing *l = arg;
+    l->live[l->n++] = (struct counter){.name = name, .value = client};
+}
+
+static void read_session_list(struct group *g, struct request *r)
+{
+    struct arena *a = &g->node->scratch;
+    struct session_listing l = {arena_array(a, kv_sessions(g->kv) + 1, sizeof(*l.live)), 0};
+    kv_each_session(g->kv, list_session, &l);
+    if (l.n > 4096) {
+        /* A cut list would make living sessions look dead. */
+        request_fail(r, -ERR_TOO_BIG, 0, "more sessions than one answer holds");
+        return;
+    }
+    struct msg_session_reply reply = {.n_live = l.n, .live = l.live};
+    CONN_ANSWER(g->node, r->token, session_reply, r->id, &reply);
+    request_destroy(r);
+}
+
+/* --- about the node --------------------------------------------------------------------------- */
+
+static int on_locate(struct conn *c, uint64_t id, struct bytes body)
+{
+    struct msg_locate m;
+    if (dec_locate(body, &c->node->scratch, &m) < 0)
+        return MALFORMED;
+    serve_locate(c, id, &m);
+    return 0;
+}
+
+static int on_node_status(struct conn *c, uint64_t id, struct bytes body)
+{
+    struct msg_node_status m;
+    if (dec_node_status(body, &c->node->scratch, &m) < 0)
+        return MALFORMED;
+    serve_node_status(c, id);
+    return 0;
+}
+
+/* --- between members -------------------------------------------------------------------------- */
+
+static int on_raft(struct conn *c, uint64_t id, struct bytes body)
+{
+    struct node *n = c->node;
+    struct msg_raft_wire w;
+    struct raft_msg m;
+    if (dec_raft_wire(body, &n->scratch, &w) < 0)
+        return MALFORMED;
+    struct group *g = node_group(n, w.gid);
+    /* A member speaks for itself only; groups it knows and we do not may be ahead of us. */
+    if (w.from != c->peer->id)
+        return MALFORMED;
+    if (!g || n->starting)
+        return 0;
+    if (wire_get_raft(&w, &n->scratch, &m) < 0)
+        return MALFORMED;
+    group_step(g, &m);
+    wire_release(&m);
+    return 0;
+}
+
+static int on_snap_chunk(struct conn *c, uint64_t id, struct bytes body)
+{
+    struct msg_snap_chunk m;
+    if (dec_snap_chunk(body, &c->node->scratch, &m) < 0)
+        return MALFORMED;
+    struct group *g = node_group(c->node, m.gid);
+    if (g && !c->node->starting)
+        snapshot_chunk(g, c, id, &m);
+    return 0;
+}
+
+static int on_snap_ack(struct conn *c, uint64_t id, struct bytes body)
+{
+    struct msg_snap_ack m;
+    if (dec_snap_ack(body, &c->node->scratch, &m) < 0)
+        return MALFORMED;
+    struct group *g = node_group(c->node, m.gid);
+    if (g)
+        snapshot_ack(g, c, &m);
+    return 0;
+}
+
+/* --- the table -------------------------------------------------------------------------------- */
+
+struct service {
+    unsigned type;
+    unsigned roles;
+    bool member; /* only over a link whose hello named a member */
+    int (*handle)(struct conn *c, uint64_t id, struct bytes body);
+};
+
+static const struct service services[] = {
+    {MSG_txn, ANYONE, false, serve_txn},
+    {MSG_wait, ANYONE, false, serve_wait},
+    {MSG_session_open, ANYONE, false, serve_session_open},
+    {MSG_session_close, ANYONE, false, serve_session_close},
+    {MSG_keepalive, ANYONE, false, serve_keepalive},
+    {MSG_session_list, ANYONE, false, serve_session_list},
+    {MSG_locate, ANYONE, false, on_locate},
+    {MSG_node_status, ANYONE, false, on_node_status},
+    {MSG_raft_wire, MAY(ROLE_NODE), true, on_raft},
+    {MSG_snap_chunk, MAY(ROLE_NODE), true, on_snap_chunk},
+    {MSG_snap_ack, MAY(ROLE_NODE), true, on_snap_ack},
+};
+
+static const struct service *find_service(unsigned type)
+{
+    for (size_t i = 0; i < ARRAY_LEN(services); i++)
+        if (services[i].type == type)
+            return &services[i];
+    return NULL;
+}
+
+static void serve_other(struct conn *c, unsigned type, uint64_t id, struct bytes body)
+{
+    struct node *n = c->node;
+    if (n->env.on_other)
+        n->env.on_other(n->env.ctx, c->net, c->role, type, id, body);
+    else
+        conn_answer_status(n, c->token, id, -ERR_INVALID, 0, "unknown message type");
+}
+
+void serve_frame(struct conn *c, unsigned type, uint64_t id, struct bytes body)
+{
+    const struct service *s = find_service(type);
+    if (!s && type != MSG_status) {
+        serve_other(c, type, id, body);
+        return;
+    }
+    if (!s) /* a member's complaint; its text is in its own log too */
+        return;
+    int err = -ERR_DENIED;
+    if ((s->roles & MAY(c->role)) && (!s->member || c->peer))
+        err = s->handle(c, id, body);
+    if (err == 0)
+        return;
+    c->node->counters.refused++;
+    if (err != MALFORMED) {
+        conn_answer_status(c->node, c->token, id, err, 0, NULL);
+        return;
+    }
+    char why[80];
+    g_snprintf(why, sizeof(why), "malformed %s", msg_name(type));
+    conn_answer_status(c->node, c->token, id, -ERR_INVALID, 0, why);
+    conn_close(c, LOG_WARN, why);
+}
+
+void serve_read(struct group *g, struct request *r)
+{
+    arena_reset(&g->node->scratch);
+    switch (r->type) {
+    case MSG_txn:
+        read_txn(g, r);
+        return;
+    case MSG_wait:
+        wait_enter(g->waits, r);
+        return;
+    case MSG_keepalive:
+        read_keepalive(g, r);
+        return;
+    default:
+        ASSERT(r->type == MSG_session_list); /* no other type is parked */
+        read_session_list(g, r);
+    }
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * snapshot.h - a follower that is too far behind gets the whole state (paper section 7).
+ *
+ * Leader: a checkpoint of the store is read as one byte stream (store_maker) and sent in
+ * SNAP_CHUNKs over a link of its own, at most SNAP_WINDOW beyond what the follower has taken and
+ * SNAP_TICK_BYTES a tick. The first chunk of each connection is empty: its SNAP_ACK names the
+ * offset from which to go on, so a broken connection costs no byte twice. The transfer ends when
+ * the follower has installed it, refuses it, or takes nothing for SNAP_IDLE_MS; until then the
+ * leader keeps the log behind the checkpoint (within LOG_HOLD_BYTES).
+ *
+ * Follower: writes the stream beside its store; when all is there: fsync, close, rename over the
+ * old store, open, tell the core, whose next ready resets the log. A crash before the rename leaves
+ * the old state and rubbish that the next start removes; a crash after it leaves a store ahead of
+ * the log, which is a legal state (group.h).
+ *
+ * The stream itself (files one after another, with checksums) is the store's; see store.h.
+ */
+#pragma once
+
+#include "cluster/node/group.h"
+
+#define SNAP_WINDOW     (4 * SNAPSHOT_CHUNK)
+#define SNAP_TICK_BYTES MIB(1) /* 50 MB/s, beside the appends */
+#define SNAP_IDLE_MS    20000
+
+/* Leftovers of an earlier run. */
+void snapshots_clean(struct group *g);
+
+/* --- leader --- */
+void snapshot_send(struct group *g, raft_id to);
+void snapshots_tick(struct group *g); /* also the follower's time-out */
+void snapshots_stop(struct group *g); /* leadership went */
+void snapshots_free(
+    struct group *g); /* shutdown: files stay for snapshots_clean, links for the net */
+/* The log behind the oldest transfer is still needed; 0: no transfer. */
+raft_index snapshots_hold(const struct group *g);
+void snapshot_link_up(struct conn *c);
+void snapshot_link_down(struct conn *c);
+void snapshot_ack(struct group *g, struct conn *c, const struct msg_snap_ack *m);
+
+/* --- follower --- */
+void snapshot_chunk(struct group *g, struct conn *c, uint64_t id, const struct msg_snap_chunk *m);
+void snapshot_recv_drop(struct group *g);
+/* For `status`: bytes taken so far. False: nothing comes in. */
+bool snapshot_incoming(const struct group *g, uint64_t *ret_bytes);

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a node tells about itself and the cluster, to anybody, at once, from what it knows. */
+#include "cluster/node/group.h"
+#include "cluster/node/peer.h"
+#include "cluster/node/serve.h"
+#include "cluster/node/snapshot.h"
+#include "cluster/node/space.h"
+#include "cluster/node/wait.h"
+
+void serve_locate(struct conn *c, uint64_t id, const struct msg_locate *m)
+{
+    struct node *n = c->node;
+    const struct node_config *cf = &n->config;
+    struct group *g = node_shard_group(n, m->shard);
+    if (!g) {
+        conn_answer_status(n, c->token, id, -ERR_INVALID, 0, "no such shard");
+        return;
+    }
+    struct msg_locate_reply reply = {
+        .gid = g->gid,
+        .leader = group_hint(g),
+        .shards = cf->shards,
+        .n_nodes = cf->n_peers,
+        .nodes = arena_array(&n->scratch, cf->n_peers, sizeof(*reply.nodes)),
+    };
+    for (unsigned i = 0; i < cf->n_peers; i++)
+        reply.nodes[i] = (struct node_address){cf->peers[i].id, bytes_str(cf->peers[i].address)};
+    CONN_ANSWER(n, c->token, locate_reply, id, &reply);
+}
+
+/* --- status ----------------------------------------------------------------------------------- */
+
+/* Why there is no service here, or what is special; empty when all is well. */
+static const char *note(struct node *n, const struct group *g, const struct raft_status *s)
+{
+    struct arena *a = &n->scratch;
+    unsigned members = n->n_peers + 1, silent = peers_silent(n);
+    uint64_t bytes;
+    if (n->starting)
+        return "starting: the first log write is under way";
+    if (snapshot_incoming(g, &bytes))
+        return arena_printf(a, "receiving a snapshot: %" G_GUINT64_FORMAT " MiB so far",
+                            bytes >> 20);
+    if (space_paused(n))
+        return "the disk is full: the log waits for room, nothing is acknowledged";
+    if (node_log_overdue(n))
+        return "a log write has been under way for longer than an election time-out";
+    if (s->leader == RAFT_NONE && silent * 2 >= members)
+        return arena_printf(a, "no quorum: %u of %u members silent", silent, members);
+    if (s->leader == RAFT_NONE)
+        return "no leader: an election is under way";
+    if (s->role == RAFT_LEADER && !s->leading)
+        return "the new leader's first entry is not applied yet";
+    if (space_refuses(n))
+        return "the disk is nearly full: writes are refused";
+    return "";
+}
+
+static void fill_members(struct node *n, const struct group *g, struct group_status *ret)
+{
+    struct raft_progress_view view[VOTERS_MAX * 2];
+    unsigned count = raft_get_progress(g->raft, view, ARRAY_LEN(view));
+    ret->n_members = MIN(count, VOTERS_MAX);
+    ret->members = arena_array(&n->scratch, MAX(count, 1), sizeof(*ret->members));
+    for (unsigned i = 0; i < ret->n_members; i++)
+        ret->members[i] = (struct member_status){
+            .node = view[i].id,
+            .match = view[i].match,
+            .next = view[i].next,
+            .state = (uint8_t)view[i].state,
+            .heard_ms = (uint64_t)view[i].ticks_since_heard * TICK_MS,
+        };
+}
+
+static void fill_group(struct node *n, const struct group *g, struct group_status *ret)
+{
+    struct raft_status s;
+    raft_get_status(g->raft, &s);
+    *ret = (struct group_status){
+        .gid = g->gid,
+        .role = (uint8_t)s.role,
+        .leader = s.leader,
+        .term = s.term,
+        .first = s.first,
+        .last = s.last,
+        .persisted = s.persisted,
+        .commit = s.commit,
+        .applied = s.applied,
+        .sessions = kv_sessions(g->kv),
+        .shards = n->config.shards,
+        .n_voters = raft_get_conf(g->raft)->n_voters,
+    };
+    if (s.role == RAFT_LEADER)
+        fill_members(n, g, ret);
+}
+
+static uint32_t fill_counters(struct node *n, struct counter *ret, uint32_t max)
+{
+    const struct node_counters *c = &n->counters;
+    size_t waits = 0;
+    for (guint i = 0; i < n->groups->len; i++)
+        waits += waits_count(((struct group *)g_ptr_array_index(n->groups, i))->waits);
+    const struct {
+        const char *name;
+        uint64_t value;
+    } all[] = {
+        {"rounds", c->rounds},
+        {"log_syncs", c->log_syncs},
+        {"log_bytes", wal_bytes(n->wal)},
+        {"entries_applied", c->entries_applied},
+        {"proposals", c->proposals},
+        {"reads", c->reads},
+        {"refused", c->refused},
+        {"waits", waits},
+        {"connections", g_queue_get_length(&n->conn_list)},
+        {"request_bytes", n->request_bytes},
+        {"raft_sent", c->raft_sent},
+        {"raft_received", c->raft_received},
+        {"raft_dropped", c->raft_dropped},
+        {"flushes", c->flushes},
+        {"snapshots_sent", c->snapshots_sent},
+        {"snapshots_installed", c->snapshots_installed},
+    };
+    uint32_t count = 0;
+    for (size_t i = 0; i < ARRAY_LEN(all) && count < max; i++)
+        ret[count++] = (struct counter){bytes_str(all[i].name), all[i].value};
+    return count;
+}
+
+void serve_node_status(struct conn *c, uint64_t id)
+{
+    struct node *n = c->node;
+    struct arena *a = &n->scratch;
+    struct raft_status s;
+    const struct group *first = g_ptr_array_index(n->groups, 0);
+    struct msg_node_status_reply reply = {
+        .node = n->config.id,
+        .uptime_ms = (n->env.mono_ns(n->env.ctx) - n->created_ns) / 1000000,
+        .disk_free = space_free(n),
+        .n_groups = n->groups->len,
+        .groups = arena_array(a, n->groups->len, sizeof(*reply.groups)),
+        .counters = arena_array(a, 64, sizeof(*reply.counters)),
+    };
+    raft_get_status(first->raft, &s);
+    reply.note = bytes_str(note(n, first, &s));
+    for (guint i = 0; i < n->groups->len; i++)
+        fill_group(n, g_ptr_array_index(n->groups, i), &reply.groups[i]);
+    reply.n_counters = fill_counters(n, reply.counters, 64);
+    CONN_ANSWER(n, c->token, node_status_reply, id, &reply);
+}

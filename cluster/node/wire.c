@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cluster/node/wire.h"
+
+void wire_put_raft(struct enc *e, struct arena *a, uint32_t gid, const struct raft_msg *m)
+{
+    struct msg_raft_wire w = {
+        .gid = gid,
+        .type = (uint8_t)m->type,
+        .from = m->from,
+        .to = m->to,
+        .term = m->term,
+        .index = m->index,
+        .log_term = m->log_term,
+        .commit = m->commit,
+        .reject = m->reject,
+        .hint = m->hint,
+        .hint_term = m->hint_term,
+        .read_round = m->read_round,
+        .n_entries = m->n_entries,
+    };
+    if (m->n_entries > 0)
+        w.entries = arena_array(a, m->n_entries, sizeof(*w.entries));
+    for (unsigned i = 0; i < m->n_entries; i++) {
+        const struct raft_entry *from = &m->entries[i];
+        w.entries[i] = (struct raft_wire_entry){
+            .term = from->term,
+            .index = from->index,
+            .time = from->time_ns,
+            .type = (uint8_t)from->type,
+            .data = buf_bytes(from->data),
+        };
+    }
+    FRAME(e, raft_wire, 0, &w);
+}
+
+static bool entry_type_known(uint8_t type)
+{
+    return type == RAFT_ENTRY_NOOP || type == RAFT_ENTRY_DATA || type == RAFT_ENTRY_CONF;
+}
+
+int wire_get_raft(const struct msg_raft_wire *w, struct arena *a, struct raft_msg *ret)
+{
+    if (w->type < RAFT_PREVOTE || w->type > RAFT_HEARTBEAT_RESP)
+        return -ERR_INVALID;
+    for (uint32_t i = 0; i < w->n_entries; i++)
+        if (!entry_type_known(w->entries[i].type))
+            return -ERR_INVALID;
+    struct raft_entry *entries = NULL;
+    if (w->n_entries > 0)
+        entries = arena_array(a, w->n_entries, sizeof(*entries));
+    for (uint32_t i = 0; i < w->n_entries; i++) {
+        const struct raft_wire_entry *from = &w->entries[i];
+        entries[i] = (struct raft_entry){
+            .term = from->term,
+            .index = from->index,
+            .time_ns = from->time,
+            .type = (enum raft_entry_type)from->type,
+            .data = from->data.n > 0 ? buf_copy(from->data) : NULL,
+        };
+    }
+    *ret = (struct raft_msg){
+        .type = (enum raft_msg_type)w->type,
+        .from = w->from,
+        .to = w->to,
+        .term = w->term,
+        .index = w->index,
+        .log_term = w->log_term,
+        .commit = w->commit,
+        .reject = w->reject != 0,
+        .hint = w->hint,
+        .hint_term = w->hint_term,
+        .read_round = w->read_round,
+        .entries = entries,
+        .n_entries = w->n_entries,
+    };
+    return 0;
+}
+
+void wire_release(struct raft_msg *m)
+{
+    for (unsigned i = 0; i < m->n_entries; i++)
+        buf_unref(m->entries[i].data);
+}
+
+void wire_put_conf(struct enc *e, const struct raft_conf *conf)
+{
+    enc_u32(e, conf->n_voters);
+    for (unsigned i = 0; i < conf->n_voters; i++)
+        enc_u32(e, conf->voters[i]);
+    enc_u32(e, conf->n_learners);
+    for (unsigned i = 0; i < conf->n_learners; i++)
+        enc_u32(e, conf->learners[i]);
+}
+
+static unsigned get_ids(struct dec *d, raft_id ret[VOTERS_MAX])
+{
+    uint32_t n = dec_u32(d);
+    if (n > VOTERS_MAX) {
+        d->bad = true;
+        return 0;
+    }
+    for (uint32_t i = 0; i < n; i++)
+        ret[i] = dec_u32(d);
+    return n;
+}
+
+int wire_get_conf(struct bytes in, struct raft_conf *ret)
+{
+    struct dec d = dec_of(in);
+    struct raft_conf conf = {0};
+    conf.n_voters = get_ids(&d, conf.voters);
+    conf.n_learners = get_ids(&d, conf.learners);
+    if (!dec_done(&d) || conf.n_voters == 0)
+        return -ERR_INVALID;
+    *ret = conf;
+    return 0;
+}
