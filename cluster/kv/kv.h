@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * kv.h - the replicated state machine of one group: sessions and mini-transactions (DESIGN 3.2, 3.3)
- * on a state store.
+ * kv.h - the replicated state machine of one group: sessions and mini-transactions
+ * (DESIGN 3.2, 3.3) on a state store.
  *
  * Deterministic: state is a function of the entries applied, nothing else (no clock, no rng, no
  * iteration order of a hash table reaches it). Every entry is one atomic store batch that includes
@@ -15,9 +15,9 @@
  * transaction and shard, never goes back; 0 = absent.
  *
  * Exactly once: OK and FAILED of a transaction with writes are kept in its lowest-numbered written
- * shard, in one row per (shard, client), until acked_below passes them. A retry finds it and changes
- * nothing. A seq below acked_below is ERR_STALE; an unknown client ERR_NO_SESSION (also for a
- * session that has expired: it is fenced from that entry on).
+ * shard, in one row per (shard, client), until acked_below passes them. A retry finds it and
+ * changes nothing. A seq below acked_below is ERR_STALE; an unknown client ERR_NO_SESSION (also for
+ * a session that has expired: it is fenced from that entry on).
  *
  * Threads: one. Memory: O(sessions) for the live set; everything else is in the store.
  */
@@ -55,8 +55,9 @@ NODISCARD int kv_open(struct store *store, uint32_t gid, uint16_t shards, struct
 void kv_close(struct kv *kv);
 void kv_applied(const struct kv *kv, uint64_t *ret_index, uint64_t *ret_term, uint64_t *ret_time);
 
-/* Applies entries in order (index = applied + 1 ...; asserted). An error is the store's: the replica
- * must stop. A malformed command (checked before it was proposed) gets an ERR_INVALID reply. */
+/* Applies entries in order (index = applied + 1 ...; asserted). An error is the store's: the
+ * replica must stop. A malformed command (checked before it was proposed) gets an ERR_INVALID
+ * reply. */
 NODISCARD int kv_apply(struct kv *kv, const struct kv_entry *entries, size_t n,
                        const struct kv_sink *sink);
 
@@ -78,8 +79,8 @@ void kv_unwatch(struct kv *kv, struct bytes key);
 
 /* The live sessions as of the applied index. */
 size_t kv_sessions(const struct kv *kv);
-void kv_each_session(const struct kv *kv, void (*each)(void *arg, uint64_t client, struct bytes name),
-                     void *arg);
+void kv_each_session(const struct kv *kv,
+                     void (*each)(void *arg, uint64_t client, struct bytes name), void *arg);
 bool kv_has_session(const struct kv *kv, uint64_t client);
 
 /* The bytes of one command, for proposing. */

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kv.c - life of a state machine, reads, watches. */
+#include "cluster/base/buf.h"
+#include "cluster/kv/state.h"
+
+/* --- opening ---------------------------------------------------------------------------------- */
+
+static int check_format(struct kv *kv, struct bytes v, struct errmsg *msg)
+{
+    if (v.n < 4)
+        return errmsg_set(msg, -ERR_CORRUPT, "group %u: the format record of its state is damaged",
+                          kv->gid);
+    if (get_le32(v.p) > LAYOUT_FORMAT)
+        return errmsg_set(msg, -ERR_FORMAT,
+                          "group %u: its state has format %u, this program knows up to %d; use the "
+                          "newer raftfsd",
+                          kv->gid, get_le32(v.p), LAYOUT_FORMAT);
+    if (get_le32(v.p) != LAYOUT_FORMAT || v.n != 10)
+        return errmsg_set(msg, -ERR_CORRUPT, "group %u: the format record of its state is damaged",
+                          kv->gid);
+    uint32_t gid = get_le32(v.p + 4);
+    unsigned shards = v.p[8] | (unsigned)v.p[9] << 8;
+    if (gid != kv->gid || shards != kv->shards)
+        return errmsg_set(
+            msg, -ERR_WRONG_CLUSTER,
+            "this is the state of group %u in a cluster of %u shards, not of group %u "
+            "in one of %u",
+            gid, shards, kv->gid, kv->shards);
+    kv->formatted = true;
+    return 0;
+}
+
+/* Both records are in the first batch ever written, so a store has both or neither. */
+static int load_records(struct kv *kv, struct errmsg *msg)
+{
+    const struct store_ops *ops = kv->store->ops;
+    struct bytes format, applied;
+    int no_format = ops->get(kv->store, NULL, layout_format_key(&kv->arena), &kv->arena, &format);
+    int err = ops->get(kv->store, NULL, layout_applied_key(&kv->arena), &kv->arena, &applied);
+
+    if (no_format == -ERR_NOT_FOUND && err == -ERR_NOT_FOUND)
+        return 0;
+    if (no_format == 0)
+        no_format = check_format(kv, format, msg);
+    else
+        errmsg_set(msg, no_format, "group %u: no format record", kv->gid);
+    if (no_format)
+        return no_format == -ERR_NOT_FOUND ? -ERR_CORRUPT : no_format;
+    if (err || applied.n != 24)
+        return errmsg_set(msg, err && err != -ERR_NOT_FOUND ? err : -ERR_CORRUPT,
+                          "group %u: the record of what was applied cannot be read", kv->gid);
+    kv->index = get_le64(applied.p);
+    kv->term = get_le64(applied.p + 8);
+    kv->time_ns = get_le64(applied.p + 16);
+    return 0;
+}
+
+static guint watch_hash(const void *p)
+{
+    const struct watch *w = p;
+
+    return crc32c(0, w->key.p, w->key.n);
+}
+
+static gboolean watch_equal(const void *a, const void *b)
+{
+    return bytes_eq(((const struct watch *)a)->key, ((const struct watch *)b)->key);
+}
+
+static void watch_free(void *p)
+{
+    struct watch *w = p;
+
+    g_free((void *)w->key.p);
+    g_free(w);
+}
+
+int kv_open(struct store *store, uint32_t gid, uint16_t shards, struct kv **ret, struct errmsg *msg)
+{
+    ASSERT(shards > 0 && shards <= SHARDS_MAX);
+    struct kv *kv = g_new0(struct kv, 1);
+
+    kv->store = store;
+    kv->gid = gid;
+    kv->shards = shards;
+    sessions_init(&kv->sessions);
+    results_init(&kv->results, store);
+    overlay_init(&kv->overlay);
+    overlay_init(&kv->read_overlay);
+    kv->watches = g_hash_table_new_full(watch_hash, watch_equal, watch_free, NULL);
+    kv->batch = g_array_new(false, false, sizeof(struct store_write));
+    kv->range = g_array_new(false, false, sizeof(unsigned));
+    kv->counters = g_new(uint64_t, shards);
+    for (unsigned i = 0; i < shards; i++)
+        kv->counters[i] = COUNTER_UNKNOWN;
+
+    int err = load_records(kv, msg);
+    if (err)
+        goto fail;
+    err = sessions_load(&kv->sessions, store, &kv->arena);
+    if (err) {
+        errmsg_set(msg, err, "group %u: its sessions cannot be read: %s", gid, err_text(err));
+        goto fail;
+    }
+    *ret = kv;
+    return 0;
+fail:
+    kv_close(kv);
+    return err;
+}
+
+void kv_close(struct kv *kv)
+{
+    if (!kv)
+        return;
+    sessions_finish(&kv->sessions);
+    results_finish(&kv->results);
+    overlay_finish(&kv->overlay);
+    overlay_finish(&kv->read_overlay);
+    g_hash_table_destroy(kv->watches);
+    g_array_free(kv->batch, true);
+    g_array_free(kv->range, true);
+    g_free(kv->counters);
+    arena_finish(&kv->arena);
+    enc_finish(&kv->reply);
+    enc_finish(&kv->row);
+    g_free(kv);
+}
+
+void kv_applied(const struct kv *kv, uint64_t *ret_index, uint64_t *ret_term, uint64_t *ret_time)
+{
+    *ret_index = kv->index;
+    *ret_term = kv->term;
+    *ret_time = kv->time_ns;
+}
+
+struct buf *kv_command(enum kv_command cmd, struct bytes body)
+{
+    struct buf *b = buf_alloc(1 + body.n);
+
+    b->data[0] = (uint8_t)cmd;
+    if (body.n)
+        memcpy(b->data + 1, body.p, body.n);
+    return b;
+}
+
+/* --- reading ---------------------------------------------------------------------------------- */
+
+int kv_check(const struct kv *kv, const struct msg_txn *t)
+{
+    return txn_check(t, kv->shards);
+}
+
+int kv_read(struct kv *kv, const struct msg_txn *t, struct arena *a, struct msg_txn_reply *ret)
+{
+    int err = t->n_writes ? -ERR_INVALID : kv_check(kv, t);
+
+    if (err)
+        return err;
+    overlay_reset(&kv->read_overlay);
+    struct txn_run run = {
+        .store = kv->store,
+        .arena = a,
+        .overlay = &kv->read_overlay,
+        .txn = t,
+    };
+    return txn_run(&run, ret);
+}
+
+bool kv_result(struct kv *kv, const struct msg_txn *t, struct arena *a, struct bytes *ret_body)
+{
+    uint16_t shards[VERSIONS_MAX + 1];
+    struct bytes row, body;
+
+    if (t->n_writes == 0 || kv_check(kv, t) < 0 || !sessions_find(&kv->sessions, t->client))
+        return false;
+    txn_shards_written(t, shards);
+    if (results_get(&kv->results, shards[0], t->client, a, &row) < 0 ||
+        result_find(row, t->seq, t->acked_below, &body) != RESULT_KEPT)
+        return false;
+    *ret_body = arena_copy(a, body);
+    return true;
+}
+
+size_t kv_sessions(const struct kv *kv)
+{
+    return kv->sessions.live->len;
+}
+
+void kv_each_session(const struct kv *kv,
+                     void (*each)(void *arg, uint64_t client, struct bytes name), void *arg)
+{
+    for (unsigned i = 0; i < kv->sessions.live->len; i++) {
+        const struct session *s = &g_array_index(kv->sessions.live, struct session, i);
+
+        each(arg, s->client, bytes_of(s->name, s->name_len));
+    }
+}
+
+bool kv_has_session(const struct kv *kv, uint64_t client)
+{
+    return sessions_find(&kv->sessions, client) != NULL;
+}
+
+/* --- watching --------------------------------------------------------------------------------- */
+
+void kv_watch(struct kv *kv, struct bytes key)
+{
+    struct watch probe = {.key = key};
+    struct watch *w = g_hash_table_lookup(kv->watches, &probe);
+
+    if (!w) {
+        w = g_new(struct watch, 1);
+        *w = (struct watch){.key = bytes_of(g_memdup2(key.p, key.n), key.n)};
+        g_hash_table_add(kv->watches, w);
+    }
+    w->count++;
+}
+
+void kv_unwatch(struct kv *kv, struct bytes key)
+{
+    struct watch probe = {.key = key};
+    struct watch *w = g_hash_table_lookup(kv->watches, &probe);
+
+    ASSERT(w);
+    if (--w->count == 0)
+        g_hash_table_remove(kv->watches, w);
+}

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cluster/kv/layout.h"
+
+#include "cluster/base/err.h"
+
+static uint8_t *key_begin(struct arena *a, unsigned shard, enum kv_table table, size_t rest)
+{
+    uint8_t *p = arena_alloc(a, 3 + rest);
+
+    put_be16(p, (uint16_t)shard);
+    p[2] = (uint8_t)table;
+    return p;
+}
+
+static struct bytes key_be64(struct arena *a, unsigned shard, enum kv_table table, uint64_t id)
+{
+    uint8_t *p = key_begin(a, shard, table, 8);
+
+    put_be64(p + 3, id);
+    return bytes_of(p, 11);
+}
+
+static struct bytes key_u8(struct arena *a, unsigned shard, enum kv_table table, uint8_t rest)
+{
+    uint8_t *p = key_begin(a, shard, table, 1);
+
+    p[3] = rest;
+    return bytes_of(p, 4);
+}
+
+struct bytes layout_counter_key(struct arena *a, unsigned shard)
+{
+    return bytes_of(key_begin(a, shard, TABLE_META, 0), 3);
+}
+
+struct bytes layout_result_key(struct arena *a, unsigned shard, uint64_t client)
+{
+    return key_be64(a, shard, TABLE_RESULT, client);
+}
+
+struct bytes layout_format_key(struct arena *a)
+{
+    return key_u8(a, GROUP_SHARD, TABLE_META, 'f');
+}
+
+struct bytes layout_applied_key(struct arena *a)
+{
+    return key_u8(a, GROUP_SHARD, TABLE_META, 'a');
+}
+
+struct bytes layout_session_key(struct arena *a, uint64_t client)
+{
+    return key_be64(a, GROUP_SHARD, TABLE_SESSION, client);
+}
+
+struct bytes layout_trace_key(struct arena *a, uint64_t client, unsigned shard)
+{
+    uint8_t *p = key_begin(a, GROUP_SHARD, TABLE_TRACE, 10);
+
+    put_be64(p + 3, client);
+    put_be16(p + 11, (uint16_t)shard);
+    return bytes_of(p, 13);
+}
+
+void layout_session_range(struct arena *a, struct bytes *ret_lo, struct bytes *ret_hi)
+{
+    *ret_lo = bytes_of(key_begin(a, GROUP_SHARD, TABLE_SESSION, 0), 3);
+    *ret_hi = bytes_of(key_begin(a, GROUP_SHARD, TABLE_SESSION + 1, 0), 3);
+}
+
+void layout_trace_range(struct arena *a, uint64_t client, struct bytes *ret_lo,
+                        struct bytes *ret_hi)
+{
+    *ret_lo = key_be64(a, GROUP_SHARD, TABLE_TRACE, client);
+    *ret_hi = client == UINT64_MAX ? bytes_of(key_begin(a, GROUP_SHARD, TABLE_TRACE + 1, 0), 3)
+                                   : key_be64(a, GROUP_SHARD, TABLE_TRACE, client + 1);
+}
+
+struct bytes layout_data_key(struct arena *a, struct bytes key)
+{
+    ASSERT(key.n >= 2);
+    uint8_t *p = key_begin(a, layout_shard(key), TABLE_DATA, key.n - 2);
+
+    memcpy(p + 3, key.p + 2, key.n - 2);
+    return bytes_of(p, key.n + 1);
+}
+
+struct bytes layout_client_key(struct arena *a, struct bytes internal)
+{
+    ASSERT(internal.n >= 3 && internal.p[2] == TABLE_DATA);
+    uint8_t *p = arena_alloc(a, internal.n - 1);
+
+    memcpy(p, internal.p, 2);
+    memcpy(p + 2, internal.p + 3, internal.n - 3);
+    return bytes_of(p, internal.n - 1);
+}
+
+void layout_data_range(struct arena *a, struct bytes lo, struct bytes hi, struct bytes *ret_lo,
+                       struct bytes *ret_hi)
+{
+    *ret_lo = layout_data_key(a, lo);
+    if (layout_shard(hi) == layout_shard(lo))
+        *ret_hi = layout_data_key(a, hi);
+    else
+        *ret_hi = bytes_of(key_begin(a, layout_shard(lo), TABLE_DATA + 1, 0), 3);
+}
+
+int layout_session_client(struct bytes internal, uint64_t *ret_client)
+{
+    if (internal.n != 11)
+        return -ERR_CORRUPT;
+    *ret_client = get_be64(internal.p + 3);
+    return 0;
+}
+
+int layout_trace_shard(struct bytes internal, unsigned *ret_shard)
+{
+    if (internal.n != 13)
+        return -ERR_CORRUPT;
+    *ret_shard = get_be16(internal.p + 11);
+    return 0;
+}
+
+int layout_value_decode(struct bytes stored, uint64_t *ret_version, struct bytes *ret_data)
+{
+    if (stored.n < VALUE_HEAD || stored.p[0] != VALUE_INLINE)
+        return -ERR_CORRUPT;
+    *ret_version = get_le64(stored.p + 1);
+    *ret_data = bytes_of(stored.p + VALUE_HEAD, stored.n - VALUE_HEAD);
+    return 0;
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * layout.h - how the state machine lays its records into the state store (DESIGN 3.1).
+ *
+ *   internal key = [shard be16][table u8][rest]
+ *
+ * Everything of a shard lies under its two bytes, so that a move of the shard is a copy of one
+ * range and memcmp order within the data table is the order of client keys.
+ *
+ *   table                 rest                     value
+ *   TABLE_META    0x01    -                        le64: the shard's write counter
+ *   TABLE_DATA    0x10    client key after shard   [tag u8][version le64][bytes]
+ *   TABLE_RESULT  0x20    client be64              kept results (result.h)
+ *
+ * Places kept for two-phase commit and moves (DESIGN 3.2, 3.7): 0x30 locks by key, 0x31 locks by
+ * transaction, 0x32 prepared and decided records by txid, 0x40 staging of a shard that is being
+ * received (same tables behind the prefix), 0x41 keys touched since BeginMove.
+ *
+ * Shard 0xffff (never a client's: SHARDS_MAX) holds the group's own records:
+ *
+ *   TABLE_META    0x01    'f'                      le32 format, le32 gid, le16 shards
+ *   TABLE_META    0x01    'a'                      le64 applied index, le64 its term, le64 its time
+ *   TABLE_SESSION 0x50    client be64              le64 nonce, le64 time opened, name
+ *   TABLE_TRACE   0x51    client be64, shard be16  empty: the client has a result row in the shard
+ *
+ * A stored value is valid if and only if it is at least VALUE_HEAD bytes long and its tag is
+ * VALUE_INLINE. Another tag (a reference into extent files, DESIGN 3.5) may come with format 2.
+ */
+#pragma once
+
+#include "cluster/base/arena.h"
+#include "cluster/base/codec.h"
+#include "cluster/base/limits.h"
+
+#define LAYOUT_FORMAT 1
+#define GROUP_SHARD   0xffffu
+
+enum kv_table {
+    TABLE_META = 0x01,
+    TABLE_DATA = 0x10,
+    TABLE_RESULT = 0x20,
+    TABLE_SESSION = 0x50,
+    TABLE_TRACE = 0x51,
+};
+
+#define VALUE_INLINE 0
+#define VALUE_HEAD   9
+
+_Static_assert(SHARDS_MAX < GROUP_SHARD, "no client key lies in the group's own shard");
+
+/* Keys are made in the arena, for they lie in a batch until it is written. */
+struct bytes layout_counter_key(struct arena *a, unsigned shard);
+struct bytes layout_result_key(struct arena *a, unsigned shard, uint64_t client);
+struct bytes layout_format_key(struct arena *a);
+struct bytes layout_applied_key(struct arena *a);
+struct bytes layout_session_key(struct arena *a, uint64_t client);
+struct bytes layout_trace_key(struct arena *a, uint64_t client, unsigned shard);
+/* Bounds of all sessions, and of one client's traces: [lo, hi). */
+void layout_session_range(struct arena *a, struct bytes *ret_lo, struct bytes *ret_hi);
+void layout_trace_range(struct arena *a, uint64_t client, struct bytes *ret_lo,
+                        struct bytes *ret_hi);
+
+/* A client key (two bytes of shard, then the rest) to and from its place in the data table. */
+struct bytes layout_data_key(struct arena *a, struct bytes key);
+struct bytes layout_client_key(struct arena *a, struct bytes internal);
+/* Both bounds of a range of client keys; hi may be the next shard's two bytes: the shard's end. */
+void layout_data_range(struct arena *a, struct bytes lo, struct bytes hi, struct bytes *ret_lo,
+                       struct bytes *ret_hi);
+
+static inline unsigned layout_shard(struct bytes key)
+{
+    return get_be16(key.p);
+}
+
+/* The id of a session or trace key. The caller has it from the range of that table. */
+NODISCARD int layout_session_client(struct bytes internal, uint64_t *ret_client);
+NODISCARD int layout_trace_shard(struct bytes internal, unsigned *ret_shard);
+
+/* -ERR_CORRUPT. `ret_data` is borrowed from `stored`. */
+NODISCARD int layout_value_decode(struct bytes stored, uint64_t *ret_version,
+                                  struct bytes *ret_data);
+
+/* Fills the VALUE_HEAD bytes in front of a value's bytes. */
+static inline void layout_value_head(uint8_t *p, uint64_t version)
+{
+    p[0] = VALUE_INLINE;
+    put_le64(p + 1, version);
+}
