@@ -58,14 +58,21 @@ struct wal_options {
 
 typedef void wal_done_fn(void *arg, int err);
 
-/* Opens the log in `dir` (made if absent), recovers, and starts a new segment. ret_recovery is freed
- * with wal_recovery_finish. -ERR_FORMAT: newer version; -ERR_IO; -ERR_NO_SPACE, with text. */
+/* Opens the log in `dir` (made if absent), recovers, and makes a new segment ready, which the first
+ * submit begins. ret_recovery is freed with wal_recovery_finish. -ERR_FORMAT: newer version; -ERR_IO;
+ * -ERR_NO_SPACE, with text. Damage is no error here: see ret_recovery.
+ *
+ * Nothing that was recovered may be promised to anyone before the first submit is done: the last
+ * batch found may have reached only the page cache (the process was killed, or its sync failed), so
+ * it is queued again. wal_queued_bytes(w) > 0 after opening tells. Entries' data of length 0 come
+ * back as NULL. */
 NODISCARD int wal_open(struct disk *disk, const char *dir, const struct wal_options *options,
                        struct wal **ret, struct wal_recovery *ret_recovery, struct errmsg *msg);
 void wal_recovery_finish(struct wal_recovery *r);
 void wal_close(struct wal *w); /* no flush: shutdown and crash are one path */
 
-/* Queue, in the order in which they shall be found again. */
+/* Queue, in the order in which they shall be found again. A log has no holes: an entry's index is
+ * the group's last + 1, a truncation lies within its log (asserted). An unknown gid makes a group. */
 void wal_hard(struct wal *w, uint32_t gid, uint64_t term, uint32_t vote);
 void wal_append(struct wal *w, uint32_t gid, const struct wal_entry *e, size_t n);
 void wal_truncate(struct wal *w, uint32_t gid, uint64_t from_index); /* forget entries >= it */
@@ -76,8 +83,22 @@ void wal_start(struct wal *w, uint32_t gid, uint64_t index, uint64_t term, uint6
 
 size_t wal_queued_bytes(const struct wal *w);
 bool wal_busy(const struct wal *w);
+/* done(arg, -ERR_NO_SPACE) is the one error that may be retried: no segment could be allocated, what
+ * was acknowledged is untouched and what was not written is still queued; submit again when
+ * wal_reserve succeeds. Any other error is final. done must not close the log. */
 void wal_submit(struct wal *w, wal_done_fn *done, void *arg);
 
-/* Bytes of segments in use, and the group that pins the oldest one (flush it; 0 bytes: none). */
+/*
+ * Space. The next segment is allocated as soon as the present one is begun, so a full disk is seen
+ * one segment before it hurts: wal_space is what can still be written without a new allocation.
+ * When it is below one segment (wal_reserve fails), refuse what clients write (ERR_NO_SPACE), go on
+ * with raft, flush the stores and wal_start, which frees segments for reuse, and call wal_reserve
+ * again each second or so: it tries to allocate, and gives 0 when a next segment is ready.
+ */
+uint64_t wal_space(const struct wal *w);
+NODISCARD int wal_reserve(struct wal *w); /* 0, -ERR_NO_SPACE, -ERR_IO (final) */
+
+/* Bytes of segments in use, and the group that pins the oldest one, with the bytes of the segments
+ * it holds from there on (flush it; 0 bytes: none). */
 uint64_t wal_bytes(const struct wal *w);
 uint32_t wal_pinning_group(const struct wal *w, uint64_t *ret_bytes);
