@@ -3,8 +3,8 @@
  * client.h - the only door of fs/ and mr/ into the cluster: a blocking client for many threads.
  *
  * A client is one mount's (or one daemon's) identity: a session with the cluster, a pool of
- * connections to the nodes, and what it knows of shards and leaders. A thread runs a transaction top
- * to bottom: takes an idle connection, sends, waits in poll for the answer; no other thread is
+ * connections to the nodes, and what it knows of shards and leaders. A thread runs a transaction
+ * top to bottom: takes an idle connection, sends, waits in poll for the answer; no other thread is
  * involved (DESIGN 4.4, hand-overs). It may have several under way at once with txn_start/txn_wait.
  *
  * Retries: an unanswered or refused request (NOT_LEADER, WRONG_GROUP, BUSY, lost connection, no
@@ -13,22 +13,25 @@
  * -ERR_FAILED was executed exactly once; after -ERR_TIMEOUT or -ERR_CANCELED it may still be
  * executed, once, and its seq stays outstanding until the client hears an answer in the background.
  *
- * Sessions: opened at the first write, kept alive by one background thread, closed by client_destroy.
- * When the cluster says NO_SESSION the session is lost: `on_session_lost` is called once (on some
- * client thread), every later write fails with -ERR_NO_SESSION until client_new_session.
+ * Sessions: opened at the first write, kept alive by one background thread, closed by
+ * client_destroy. When the cluster says NO_SESSION the session is lost: `on_session_lost` is called
+ * once (on some client thread), every later write fails with -ERR_NO_SESSION until
+ * client_new_session.
  *
  * Threads: everything here may be called from any thread, except that one txn belongs to one thread
  * at a time. Errors: negative codes of err.h.
  */
 #pragma once
 
+#include "cluster/base/buf.h"
 #include "cluster/base/msg.h"
 
 struct client;
 
 struct client_options {
-    const char *conf;  /* a client.conf or admin.conf (raftfs.conf(5)): cluster, ca, cert, key, nodes */
-    const char *name;  /* shown in the session list, e.g. "raftfs host:/mnt/kv" */
+    const char
+        *conf; /* a client.conf or admin.conf (raftfs.conf(5)): cluster, ca, cert, key, nodes */
+    const char *name; /* shown in the session list, e.g. "raftfs host:/mnt/kv" */
     void (*on_session_lost)(void *ctx);
     void *ctx;
 };
@@ -42,12 +45,13 @@ void client_destroy(struct client *c);
  * node in msg. For mains that want to say what is wrong before they go to the background. */
 NODISCARD int client_probe(struct client *c, unsigned timeout_ms, struct errmsg *msg);
 
-uint64_t client_session(struct client *c);        /* 0: none open */
+uint64_t client_session(struct client *c);          /* 0: none open */
 NODISCARD int client_new_session(struct client *c); /* opens one (again) */
-uint16_t client_shards(struct client *c);         /* of the cluster; known after client_probe */
-/* Live sessions as (id in value, name in name), linearizable; free with g_ptr_array_unref-like rules:
- * the array and names live in `a`. */
-NODISCARD int client_sessions(struct client *c, struct arena *a, struct counter **ret, size_t *ret_n);
+uint16_t client_shards(struct client *c);           /* of the cluster; known after client_probe */
+/* Live sessions as (id in value, name in name), linearizable; free with g_ptr_array_unref-like
+ * rules: the array and names live in `a`. */
+NODISCARD int client_sessions(struct client *c, struct arena *a, struct counter **ret,
+                              size_t *ret_n);
 
 /*
  * Cancellation: a thread that may be interrupted passes its own client_cancel; another thread's
@@ -62,16 +66,16 @@ void client_cancel_fire(struct client_cancel *x);
 void client_cancel_reset(struct client_cancel *x);
 
 /*
- * A transaction: build, run, read the answer. Keys are copied into the txn; values are borrowed until
- * the run has ended. Zero is a valid empty txn: `struct txn t = {0};`.
+ * A transaction: build, run, read the answer. Keys are copied into the txn; values are borrowed
+ * until the run has ended. Zero is a valid empty txn: `struct txn t = {0};`.
  */
 struct txn {
     struct arena arena;
-    struct msg_txn m;           /* arrays grow in the arena */
+    struct msg_txn m; /* arrays grow in the arena */
     uint32_t cap_compares, cap_reads, cap_writes;
     struct msg_txn_reply reply; /* valid after 0 or -ERR_FAILED; points into reply_buf and arena */
     struct buf *reply_buf;
-    struct client_call *call;   /* between start and wait */
+    struct client_call *call; /* between start and wait */
 };
 void txn_reset(struct txn *t); /* empty again; keeps memory */
 void txn_finish(struct txn *t);
@@ -107,8 +111,8 @@ NODISCARD int txn_start(struct client *c, struct txn *t);
 NODISCARD int txn_wait(struct client *c, struct txn *t, unsigned deadline_ms,
                        struct client_cancel *cancel);
 
-/* Waits until the version of key differs from `version`: its new value is reply read 0 of `t`. At the
- * end of timeout_ms -ERR_TIMEOUT. Survives fail-over by asking again. */
+/* Waits until the version of key differs from `version`: its new value is reply read 0 of `t`. At
+ * the end of timeout_ms -ERR_TIMEOUT. Survives fail-over by asking again. */
 NODISCARD int client_wait_key(struct client *c, struct txn *t, struct bytes key, uint64_t version,
                               unsigned timeout_ms, struct client_cancel *cancel);
 
