@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+# lib.sh - the vocabulary of the shell tests: real daemons, real mounts, as a user would.
+#
+# Expects: RAFTFS_BIN, a build directory (default build/gcc of the checkout). Each test is one
+# executable file that begins
+#
+#     . "$(dirname "$0")/lib.sh"
+#
+# and gets: a private directory $T (also the working directory), tools on PATH, and clean-up however
+# it ends: what it mounted is unmounted, what it started is killed by pid, $T is removed (kept on
+# failure when KEEP=1). Several tests may run on one machine: ports are chosen free, names are in $T.
+# Exit 77 (skip REASON) = this machine lacks something.
+#
+# Verbs:
+#   embedded_mount DIR [OPTIONS]    a private store under $T/store mounted on DIR
+#   cluster_start N                 N raftfsd with TLS on loopback; n1.. in $T/cluster
+#   node_start I | node_kill I [SIG]
+#   cluster_mount DIR [OPTIONS]     that cluster on DIR
+#   unmount DIR
+#   leader                          prints the leading node's number (waits for one)
+#   wait_for SECONDS CONDITION...   polls a command until it succeeds
+#   expect_fail WORDS... -- TEXT    the command fails and its stderr contains TEXT
+#   same A B WHAT                   compares two strings
+#   say TEXT                        what is being shown now
+
+set -u
+umask 022
+top=$(cd "$(dirname "$0")/../.." && pwd)
+bin=${RAFTFS_BIN:-$top/build/gcc}
+PATH=$bin/fs/fuse:$bin/cluster/node:$bin/cluster/ctl:$bin/mr:$PATH
+export PATH
+[ -x "$bin/fs/fuse/raftfs" ] || {
+    echo "no raftfs in $bin: build first, or set RAFTFS_BIN" >&2
+    exit 1
+}
+T=$(mktemp -d "${TMPDIR:-/tmp}/raftfs-test.XXXXXX")
+chmod 755 "$T"
+cd "$T" || exit 1
+mounts=
+nodes=
+
+say() { echo "-- $*"; }
+skip() {
+    echo "skipped: $*"
+    exit 77
+}
+fail() {
+    echo "FAILED: $*"
+    exit 1
+}
+need_fuse() {
+    [ -w /dev/fuse ] || skip "no /dev/fuse to write to"
+    command -v fusermount3 >/dev/null || skip "no fusermount3"
+}
+
+is_mounted() { grep -q " $1 fuse.raftfs " /proc/self/mounts; }
+unmount() {
+    if [ "$(id -u)" = 0 ]; then umount "$1"; else fusermount3 -u "$1"; fi || return 1
+    ! is_mounted "$1"
+}
+
+cleanup() {
+    status=$?
+    trap '' INT TERM
+    cd / || :
+    for m in $mounts; do
+        is_mounted "$m" && { unmount "$m" || umount -l "$m" || fusermount3 -uz "$m"; } 2>/dev/null
+    done
+    # Daemons of embedded stores end with their raftfs; what is left was started here.
+    for pid in $nodes; do kill -CONT "$pid"; kill -KILL "$pid"; done 2>/dev/null
+    for pid in $(pgrep -f -- "$T/" 2>/dev/null); do
+        [ "$pid" = $$ ] || kill -KILL "$pid" 2>/dev/null
+    done
+    if [ $status -ne 0 ] && [ $status -ne 77 ]; then
+        for log in "$T"/*.log "$T"/*/*.log; do
+            [ -s "$log" ] && { echo "== $log"; tail -n 25 "$log"; }
+        done
+    fi
+    [ "${KEEP:-}" = 1 ] && [ $status -ne 0 ] && echo "kept: $T" && exit $status
+    rm -rf "$T" 2>/dev/null
+    exit $status
+}
+trap cleanup EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# Polls ten times a second; the only place where a test may let time pass.
+wait_for() {
+    tries=$(($1 * 10))
+    shift
+    while ! "$@" >/dev/null 2>&1; do
+        tries=$((tries - 1))
+        [ $tries -gt 0 ] || {
+            echo "never became true: $*" >&2
+            return 1
+        }
+        sleep 0.1
+    done
+}
+
+expect_fail() {
+    cmd=
+    while [ "$1" != -- ]; do
+        cmd="$cmd '$1'"
+        shift
+    done
+    if eval "$cmd" >"$T/.out" 2>"$T/.err"; then
+        fail "succeeded, but should have failed:$cmd"
+    fi
+    grep -qF -- "$2" "$T/.err" || {
+        echo "stderr was:"
+        cat "$T/.err"
+        fail "$cmd: stderr does not say: $2"
+    }
+}
+same() { [ "$1" = "$2" ] || fail "$3: '$1' is not '$2'"; }
+
+embedded_mount() {
+    dir=$1
+    shift
+    mkdir -p "$dir"
+    mounts="$mounts $(realpath "$dir")"
+    raftfs -o data="$T/store" "$@" "$dir"
+}
+
+# A free port: asks the kernel, which does not hand the same one out again for a while.
+free_port() {
+    while :; do
+        port=$(shuf -i 20000-59999 -n 1)
+        grep -qi ":$(printf %04X "$port") " /proc/net/tcp /proc/net/tcp6 2>/dev/null || break
+    done
+    echo "$port"
+}
+
+cluster_start() {
+    size=$1
+    members=
+    for i in $(seq "$size"); do members="$members --node n$i=127.0.0.1:$(free_port)"; done
+    # shellcheck disable=SC2086
+    raftfsctl init "$T/cluster" $members >"$T/init.log" || fail "raftfsctl init"
+    for i in $(seq "$size"); do node_start "$i"; done
+    wait_for 20 ctl status || fail "the cluster has no leader"
+}
+ctl() { raftfsctl -c "$T/cluster/admin.conf" "$@"; }
+node_start() {
+    raftfsd -c "$T/cluster/n$1.conf" >>"$T/n$1.log" 2>&1 &
+    eval "pid_$1=$!"
+    nodes="$nodes $!"
+}
+node_pid() { eval "echo \$pid_$1"; }
+node_kill() {
+    kill "-${2:-KILL}" "$(node_pid "$1")" || fail "no node n$1 to kill"
+    [ "${2:-KILL}" = KILL ] && wait "$(node_pid "$1")" 2>/dev/null
+    return 0
+}
+leader_or_fail() { ctl status --json | jq -er '.groups[0].leader | select(. > 0)'; }
+leader() {
+    wait_for 20 leader_or_fail || fail "no leader"
+    leader_or_fail
+}
+cluster_mount() {
+    dir=$1
+    shift
+    mkdir -p "$dir"
+    mounts="$mounts $(realpath "$dir")"
+    raftfs -o conf="$T/cluster/client.conf" "$@" "$dir"
+}
