@@ -22,7 +22,7 @@ static bool flush_due(const struct group *g)
 {
     if (g->flushing)
         return false;
-    return g->flush_wanted ||
+    return (g->flush_wanted && g->applied > g->flush_index) ||
            g->bytes_applied - g->bytes_flushed >= g->node->config.flush_log_bytes;
 }
 

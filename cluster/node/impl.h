@@ -82,15 +82,17 @@ struct node {
     uint64_t last_token;
 
     size_t request_bytes;
-    bool low_space; /* housekeeping found less free than the reserve */
+    bool low_space;      /* housekeeping found less free than the reserve */
+    bool log_full;       /* a log write found no room and waits for it */
+    uint64_t full_since; /* tick */
     struct node_counters counters;
 };
 
 void node_log(struct node *n, enum log_level level, const char *fmt, ...) PRINTF_LIKE(3, 4);
 NORETURN void node_fatal(struct node *n, int err, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
-/* The log write has been under way for longer than an election time-out: who leads must not look
- * alive (reference/raft.md 4.8). */
+/* A log write has been under way, or has waited for room, for longer than an election time-out: who
+ * leads must not look alive (reference/raft.md 4.8). */
 bool node_log_overdue(const struct node *n);
 /* A ticket whose record was just queued in the wal. */
 void node_log_ticket(struct node *n, struct group *g, uint64_t ticket);

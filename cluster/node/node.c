@@ -219,6 +219,8 @@ void node_log_ticket(struct node *n, struct group *g, uint64_t ticket)
 
 bool node_log_overdue(const struct node *n)
 {
+    if (n->log_full)
+        return n->now - n->full_since > n->config.election_ticks;
     return n->log_busy && !n->log_done && n->now - n->submitted_at > n->config.election_ticks;
 }
 
@@ -249,12 +251,28 @@ static void log_submit(struct node *n)
     wal_submit(n->wal, on_logged, n);
 }
 
+/* Nothing was written and all is still queued: its tickets go with the next submit. */
+static void log_again(struct node *n)
+{
+    g_array_append_vals(n->submitted, n->gathered->data, n->gathered->len);
+    g_array_set_size(n->gathered, 0);
+    GArray *all = n->submitted;
+    n->submitted = n->gathered;
+    n->gathered = all;
+    space_log_full(n);
+}
+
 /* True: a write has completed and the cores know. */
 static bool log_deliver(struct node *n)
 {
     if (!n->log_done)
         return false;
-    n->log_done = n->log_busy = n->starting = false;
+    n->log_done = n->log_busy = false;
+    if (n->log_err == -ERR_NO_SPACE) {
+        log_again(n);
+        return false;
+    }
+    n->starting = false;
     if (n->log_err < 0)
         node_fatal(n, n->log_err, "write the log in %s/wal", n->config.data_dir);
     for (guint i = 0; i < n->submitted->len; i++) {
@@ -329,9 +347,11 @@ void node_tick(struct node *n)
         each_group(n, group_tick);
     peers_tick(n);
     conns_tick(n);
-    if (n->now % HOUSE_TICKS != 0 || n->starting)
+    if (n->now % HOUSE_TICKS != 0)
         return;
     space_house(n);
+    if (n->starting)
+        return;
     free_segments(n);
     each_group(n, group_house);
 }

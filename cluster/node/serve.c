@@ -99,7 +99,7 @@ static int serve_txn(struct conn *c, uint64_t id, struct bytes body)
         conn_answer(n, c->token, enc_view(&n->out));
         return 0;
     }
-    if (space_refuses(n) && !only_deletes(&t))
+    if (space_paused(n) || (space_refuses(n) && !only_deletes(&t)))
         return -ERR_NO_SPACE;
     return propose(c, g, id, KV_CMD_TXN, body);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cluster/node/space.h"
+#include "cluster/node/group.h"
 
 uint64_t space_free(struct node *n)
 {
@@ -15,16 +16,46 @@ static uint64_t reserve(const struct node *n)
     return 2 * n->config.segment_bytes + n->config.flush_log_bytes;
 }
 
+/* Has the log room for a segment more? Asks the disk for one if not. */
+static bool log_has_room(struct node *n)
+{
+    if (!n->log_full && wal_space(n->wal) >= n->config.segment_bytes)
+        return true;
+    int err = wal_reserve(n->wal);
+    if (err < 0 && err != -ERR_NO_SPACE)
+        node_fatal(n, err, "allocate a log segment in %s/wal", n->config.data_dir);
+    return err == 0;
+}
+
+static void free_room(struct node *n)
+{
+    for (guint i = 0; i < n->groups->len; i++)
+        group_want_flush(g_ptr_array_index(n->groups, i));
+}
+
 void space_house(struct node *n)
 {
     uint64_t free = space_free(n);
-    bool low = free > 0 && free < reserve(n);
+    bool room = log_has_room(n);
+    bool low = !room || (free > 0 && free < reserve(n));
     if (low != n->low_space)
         node_log(n, LOG_WARN,
                  "%s dir=%s free_mib=%" G_GUINT64_FORMAT " reserve_mib=%" G_GUINT64_FORMAT,
                  low ? "disk-nearly-full: writes are refused" : "disk-has-room-again",
                  n->config.data_dir, free >> 20, reserve(n) >> 20);
     n->low_space = low;
+    if (room)
+        n->log_full = false;
+    else
+        free_room(n);
+}
+
+void space_log_full(struct node *n)
+{
+    if (!n->log_full)
+        node_log(n, LOG_ERROR, "disk-full: the log waits for room in %s/wal", n->config.data_dir);
+    n->log_full = n->low_space = true;
+    n->full_since = n->now;
 }
 
 bool space_refuses(const struct node *n)
@@ -34,5 +65,5 @@ bool space_refuses(const struct node *n)
 
 bool space_paused(const struct node *n)
 {
-    return false;
+    return n->log_full;
 }

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A follower that the log can no longer help. */
+#include "tests/unit/node/cluster.h"
+
+/* Small limits do not cut the log in memory below LOG_KEEP: write enough to pass it. */
+static struct cluster *busy(struct test_client **ret, uint64_t *ret_me)
+{
+    struct cluster *c = cluster_create(
+        &(struct cluster_options){.n = 3, .flush_log_bytes = 200000, .segment_bytes = 262144});
+    EVENTUALLY(c, cluster_leader(c) != 0);
+    *ret = client_connect(c, cluster_leader(c), ROLE_CLIENT, false);
+    *ret_me = client_open_session(*ret);
+    return c;
+}
+
+static void write_many(struct cluster *c, struct test_client *k, uint64_t me, unsigned rounds)
+{
+    static uint8_t value[64 * 1024];
+    memset(value, 'x', sizeof(value));
+    for (unsigned i = 0; i < rounds; i++) {
+        char key[16];
+        g_snprintf(key, sizeof(key), "k%u", i % 50);
+        uint64_t id = client_ask_put(k, me, i + 1, key, bytes_of(value, sizeof(value)));
+        assert_int_equal(frame_status(c, client_wait(k, id), NULL), 0);
+    }
+}
+
+static unsigned a_follower(struct cluster *c)
+{
+    return cluster_leader(c) % 3 + 1;
+}
+
+static bool caught_up(struct cluster *c, unsigned id)
+{
+    return cluster_status(c, id).applied >= cluster_status(c, cluster_leader(c)).applied;
+}
+
+TEST(a_follower_behind_the_log_gets_a_snapshot_and_then_the_log)
+{
+    struct test_client *k;
+    uint64_t me;
+    struct cluster *c = busy(&k, &me);
+    unsigned late = a_follower(c);
+    cluster_kill(c, late);
+    write_many(c, k, me, 250); /* 16 MiB, twice what is kept */
+    raft_index before = cluster_status(c, cluster_leader(c)).first;
+    assert_true(before > 50);
+    cluster_start(c, late);
+    EVENTUALLY(c, caught_up(c, late));
+    T_CONTAINS(c->nodes[late - 1].log->str, "snapshot-installed");
+    assert_true(cluster_status(c, late).first >= before);
+    assert_int_equal(client_put(k, me, 1000, "after", "snapshot"), 0);
+    EVENTUALLY(c, caught_up(c, late));
+    cluster_destroy(c);
+}
+
+TEST(an_installed_snapshot_survives_crashes_and_can_lead)
+{
+    struct test_client *k;
+    uint64_t me;
+    struct cluster *c = busy(&k, &me);
+    unsigned late = a_follower(c), third = 6 - late - cluster_leader(c);
+    cluster_kill(c, late);
+    write_many(c, k, me, 200);
+    assert_int_equal(client_put(k, me, 1000, "mark", "here"), 0);
+    cluster_start(c, late);
+    EVENTUALLY(c, caught_up(c, late));
+    cluster_kill(c, late);
+    cluster_start(c, late);
+    EVENTUALLY(c, caught_up(c, late));
+    unsigned old = cluster_leader(c);
+    cluster_kill(c, third);
+    cluster_run(c, 20);
+    EVENTUALLY(c, caught_up(c, late));
+    /* The third cannot win any more; the late one must carry the data on with it later. */
+    cluster_kill(c, old);
+    cluster_start(c, third);
+    EVENTUALLY(c, cluster_leader(c) != 0);
+    const char *got;
+    k = client_connect(c, cluster_leader(c), ROLE_CLIENT, false);
+    assert_int_equal(client_get(k, "mark", &got, NULL), 0);
+    assert_string_equal(got, "here");
+    cluster_destroy(c);
+}
+
+TEST(a_transfer_goes_on_after_its_connection_broke)
+{
+    struct test_client *k;
+    uint64_t me;
+    struct cluster *c = busy(&k, &me);
+    unsigned leader = cluster_leader(c), late = a_follower(c);
+    cluster_kill(c, late);
+    write_many(c, k, me, 250);
+    cluster_start(c, late);
+    EVENTUALLY(c, strstr(c->nodes[late - 1].log->str, "snapshot-receive") != NULL);
+    cluster_cut(c, leader, late, true);
+    cluster_run(c, 5);
+    cluster_cut(c, leader, late, false);
+    EVENTUALLY(c, caught_up(c, late));
+    const char *first = strstr(c->nodes[late - 1].log->str, "snapshot-receive");
+    assert_null(strstr(first + 1, "snapshot-receive"));
+    cluster_destroy(c);
+}
+
+TEST(a_follower_that_dies_in_a_transfer_starts_it_anew)
+{
+    struct test_client *k;
+    uint64_t me;
+    struct cluster *c = busy(&k, &me);
+    unsigned late = a_follower(c);
+    cluster_kill(c, late);
+    write_many(c, k, me, 250);
+    cluster_start(c, late);
+    EVENTUALLY(c, strstr(c->nodes[late - 1].log->str, "snapshot-receive") != NULL);
+    cluster_kill(c, late);
+    cluster_start(c, late);
+    EVENTUALLY(c, caught_up(c, late));
+    cluster_destroy(c);
+}
+
+T_MAIN(T(a_follower_behind_the_log_gets_a_snapshot_and_then_the_log),
+       T(an_installed_snapshot_survives_crashes_and_can_lead),
+       T(a_transfer_goes_on_after_its_connection_broke),
+       T(a_follower_that_dies_in_a_transfer_starts_it_anew))
