@@ -49,7 +49,7 @@ void result_add(struct bytes row, uint64_t seq, uint64_t acked_below, struct byt
                 struct enc *ret)
 {
     struct dec d = dec_of(row);
-    uint64_t bound = row.n ? MAX(dec_u64(&d), acked_below) : acked_below;
+    uint64_t released = row.n ? dec_u64(&d) : 0, bound = MAX(released, acked_below);
 
     enc_reset(ret);
     enc_u64(ret, bound);
