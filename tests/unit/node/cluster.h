@@ -48,7 +48,7 @@ struct cluster {
     GQueue events;
     GPtrArray *conns;
     bool cut[9][9];
-    uint64_t now;
+    uint64_t now, last_nonce;
     struct arena arena; /* answers live as long as the cluster */
 };
 

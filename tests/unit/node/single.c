@@ -101,7 +101,8 @@ TEST(a_flushed_log_is_cut_and_the_rest_replayed)
     memset(value, 'v', sizeof(value));
     for (unsigned i = 1; i <= 200; i++) {
         g_snprintf(key, sizeof(key), "k%u", i);
-        client_wait(k, client_ask_put(k, me, i, key, bytes_of(value, sizeof(value))));
+        uint64_t id = client_ask_put(k, me, i, key, bytes_of(value, sizeof(value)));
+        assert_int_equal(frame_status(c, client_wait(k, id), NULL), 0);
     }
     for (unsigned round = 0; round < 3; round++) {
         cluster_kill(c, 1);
