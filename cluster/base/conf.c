@@ -162,9 +162,9 @@ const struct conf_entry *conf_next(const struct conf *c, const char *key,
                                    const struct conf_entry *after)
 {
     const struct conf_entry *all = (const struct conf_entry *)(const void *)c->entries->data;
-    for (const struct conf_entry *e = after ? after + 1 : all; e < all + c->entries->len; e++)
-        if (!key || strcmp(e->key, key) == 0)
-            return e;
+    for (size_t i = after ? (size_t)(after - all) + 1 : 0; i < c->entries->len; i++)
+        if (!key || strcmp(all[i].key, key) == 0)
+            return &all[i];
     return NULL;
 }
 

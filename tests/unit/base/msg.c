@@ -219,7 +219,6 @@ TEST(decoded_bytes_are_borrowed_from_the_input)
 
 TEST(a_printed_message_is_one_line_with_escaped_and_cut_bytes)
 {
-    CLEANUP(arena_finish) struct arena a = {0};
     CLEANUP(enc_finish) struct enc e = {0};
     uint8_t big[100];
     memset(big, 'x', sizeof(big));
