@@ -217,6 +217,13 @@ int client_sessions(struct client *c, struct arena *a, struct counter **ret, siz
 int client_ask_node(struct client *c, uint32_t node, unsigned type, struct bytes body,
                     unsigned timeout_ms, unsigned *ret_type, struct buf **ret)
 {
+    return client_ask_node_msg(c, node, type, body, timeout_ms, ret_type, ret, NULL);
+}
+
+int client_ask_node_msg(struct client *c, uint32_t node, unsigned type, struct bytes body,
+                        unsigned timeout_ms, unsigned *ret_type, struct buf **ret,
+                        struct errmsg *msg)
+{
     struct client_call *call CLEANUP(call_destroy) = call_create(c, timeout_ms);
     uint64_t deadline_ns = deadline_in(timeout_ms);
     int at = pool_find(c, node);
@@ -224,17 +231,19 @@ int client_ask_node(struct client *c, uint32_t node, unsigned type, struct bytes
     int r;
 
     if (at < 0)
-        return -ERR_NOT_FOUND;
+        return errmsg_set(msg, -ERR_NOT_FOUND, "no node n%u in the configuration", node);
     size_t begin = frame_begin(&call->frame);
     enc_raw(&call->frame, body.p, body.n);
     frame_end(&call->frame, begin, type, call->request);
 
     call->node = (unsigned)at;
-    r = pool_take(c, call->node, deadline_ns, NULL, &call->wire, &call->generation, NULL);
-    if (r == 0)
+    r = pool_take(c, call->node, deadline_ns, NULL, &call->wire, &call->generation, msg);
+    if (r == 0) {
         r = wire_send(call->wire, enc_view(&call->frame), deadline_ns, NULL);
-    if (r == 0)
-        r = wire_recv(call->wire, &f, deadline_ns, NULL);
+        if (r == 0)
+            r = wire_recv(call->wire, &f, deadline_ns, NULL);
+        errmsg_set(msg, r, "node n%u at %s: %s", node, c->nodes[at].address, err_text(r));
+    }
     if (r < 0) {
         pool_failed(c, call->node, call->generation);
         return r;

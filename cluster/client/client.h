@@ -120,6 +120,10 @@ NODISCARD int client_wait_key(struct client *c, struct txn *t, struct bytes key,
  * answer is in *ret (unref it). -ERR_UNREACHABLE, -ERR_TIMEOUT, ... */
 NODISCARD int client_ask_node(struct client *c, uint32_t node, unsigned type, struct bytes body,
                               unsigned timeout_ms, unsigned *ret_type, struct buf **ret);
+/* The same, and msg says why it failed. */
+NODISCARD int client_ask_node_msg(struct client *c, uint32_t node, unsigned type,
+                                  struct bytes body, unsigned timeout_ms, unsigned *ret_type,
+                                  struct buf **ret, struct errmsg *msg);
 /* The nodes of the conf, in its order. */
 unsigned client_nodes(struct client *c, uint32_t *ret_ids, unsigned max);
 const char *client_node_address(struct client *c, uint32_t node);
