@@ -125,10 +125,11 @@ int identity_read(const char *dir, struct identity *ret, struct errmsg *msg)
     char text[IDENTITY_BYTES_MAX + 1] = "";
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0 && errno == ENOENT && access(dir, F_OK) != 0)
-        return errmsg_set(msg, -ERR_NOT_FOUND,
-                          "data directory %s does not exist: is its disk mounted? A new one is made "
-                          "by \"raftfsctl init\"",
-                          dir);
+        return errmsg_set(
+            msg, -ERR_NOT_FOUND,
+            "data directory %s does not exist: is its disk mounted? A new one is made "
+            "by \"raftfsctl init\"",
+            dir);
     if (fd < 0 && errno == ENOENT)
         return errmsg_set(msg, -ERR_NOT_FOUND,
                           "data directory %s holds no identity: is its disk mounted? A new one is "

@@ -3,9 +3,9 @@
  * identity.h - which node of which cluster a data directory belongs to (DESIGN 3.5).
  *
  * DIR/identity is written once, when a cluster or a node is made (raftfsctl init), and never by
- * raftfsd: a daemon that finds none refuses to start, so an unmounted disk or a mistyped path cannot
- * become an empty voter. The incarnation is drawn at random with it; peers refuse another one under
- * a known node id, so a wiped and re-made directory cannot vote twice in one term.
+ * raftfsd: a daemon that finds none refuses to start, so an unmounted disk or a mistyped path
+ * cannot become an empty voter. The incarnation is drawn at random with it; peers refuse another
+ * one under a known node id, so a wiped and re-made directory cannot vote twice in one term.
  *
  * The file is text, one `key value` per line, in this order, and valid if and only if it is exactly
  *
