@@ -2,7 +2,7 @@
 #include <inttypes.h>
 #include "cluster/raft/print.h"
 
-enum { PAYLOAD_SHOWN = 32 };
+enum { PAYLOAD_SHOWN = 16 };
 
 const char *raft_role_name(enum raft_role role)
 {

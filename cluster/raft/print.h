@@ -3,7 +3,7 @@
  * print.h - the canonical text of messages, entries and readies: what traces compare and logs show.
  *
  * One line each, without a newline; only fields that mean something for the type are shown. Payload
- * is shown escaped and cut at 32 bytes. Pure.
+ * is shown escaped and cut at 16 bytes. Pure.
  */
 #pragma once
 

@@ -112,8 +112,11 @@ void progress_heard(struct progress *p, raft_index received, unsigned patience,
     if (p->ring_n > 0) {
         const struct inflight *newest =
             &p->ring[(p->ring_head + p->ring_n - 1) % INFLIGHT_MSGS_MAX];
+        /* A probe is repeated where it was: `received` counts from the start of the term, the logs
+         * may agree far beyond it. */
+        raft_index from = p->state == PROGRESS_PROBE ? p->next : 0;
         if (newest->last > received && p->quiet >= patience)
-            move(p, PROGRESS_PROBE, known + 1);
+            move(p, PROGRESS_PROBE, MAX(from, known + 1));
     } else if (p->next <= known + 1) {
         p->wait_heard = false;
     } else if (p->state == PROGRESS_PROBE && p->quiet >= patience_idle) {

@@ -204,6 +204,14 @@ void group_crash(struct group *g, struct member *m, unsigned kept_writes)
     m->applied = m->flushed;
 }
 
+void group_wipe(struct group *g, struct member *m)
+{
+    group_crash(g, m, 0);
+    disk_cut(&m->disk, m->disk.base + 1);
+    m->disk.base = m->applied = m->flushed = 0;
+    m->disk.hard = (struct raft_hard){0};
+}
+
 void group_restart(struct group *g, struct member *m)
 {
     struct disk *d = &m->disk;

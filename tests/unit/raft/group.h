@@ -107,6 +107,8 @@ int group_read(struct group *g, struct member *m, uint64_t ctx);
 void group_compact(struct group *g, struct member *m, raft_index upto);
 /* kept_writes: how many writes that were not reported made it to the disk all the same. */
 void group_crash(struct group *g, struct member *m, unsigned kept_writes);
+/* A new disk: nothing is remembered. */
+void group_wipe(struct group *g, struct member *m);
 void group_restart(struct group *g, struct member *m);
 /* Puts a snapshot of from's applied state on the wire. */
 void group_send_snapshot(struct group *g, struct member *from, raft_id to);

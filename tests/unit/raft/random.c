@@ -13,13 +13,15 @@
 #include <stdlib.h>
 #include "tests/unit/raft/group.h"
 
-enum { SEEDS = 300, STEPS = 20000, HEAL_ROUNDS = 400 };
+enum { SEEDS = 240, STEPS = 20000, HEAL_ROUNDS = 400 };
 
 struct run {
     struct group g;
     struct rng rng;
     uint64_t next_value, next_ctx;
     unsigned loss, doubles, slow, faults; /* per million */
+    unsigned bursts;                      /* of proposals, per million */
+    raft_id lame;                         /* its clock runs at a tenth */
 };
 
 static struct member *somebody(struct run *t)
@@ -29,7 +31,8 @@ static struct member *somebody(struct run *t)
 
 static void propose(struct run *t, struct member *m)
 {
-    for (uint64_t n = rng_between(&t->rng, 1, 4); n > 0; n--) {
+    for (uint64_t n = rng_between(&t->rng, 1, rng_chance(&t->rng, t->bursts) ? 900 : 4); n > 0;
+         n--) {
         uint64_t v[16] = {++t->next_value};
         size_t len = rng_chance(&t->rng, 100000) ? sizeof(v) : sizeof(v[0]);
         (void)group_propose(&t->g, m, bytes_of(v, len));
@@ -90,7 +93,7 @@ static void step(struct run *t)
         if (!rng_chance(&t->rng, t->slow))
             group_complete(g, m);
     } else if (what < 945) {
-        if (m->r)
+        if (m->r && (m->id != t->lame || rng_chance(&t->rng, 100000)))
             raft_tick(m->r);
     } else if (what < 970) {
         if (m->r)
@@ -155,6 +158,9 @@ static uint64_t run_seed(uint64_t seed, unsigned voters, unsigned learners)
     rng_seed(&t.rng, seed);
     t.loss = (unsigned)rng_below(&t.rng, 200000);
     t.doubles = (unsigned)rng_below(&t.rng, 100000);
+    /* Some need more than one append to catch up. */
+    t.bursts = rng_chance(&t.rng, 60000) ? 100000 : 0;
+    t.lame = (raft_id)rng_below(&t.rng, 8);
     t.faults = (unsigned)rng_below(&t.rng, 5000);
     t.slow = (unsigned)rng_below(&t.rng, 900000);
     group_init(&t.g, name, voters, learners, seed);
@@ -204,6 +210,11 @@ TEST(three_voters_agree_under_faults)
     run_seeds(3, 0);
 }
 
+TEST(four_voters_agree_under_faults)
+{
+    run_seeds(4, 0);
+}
+
 TEST(five_voters_agree_under_faults)
 {
     run_seeds(5, 0);
@@ -219,5 +230,6 @@ TEST(a_group_of_one_survives_crashes)
     run_seeds(1, 0);
 }
 
-T_MAIN(T(three_voters_agree_under_faults), T(five_voters_agree_under_faults),
-       T(three_voters_and_a_learner_agree_under_faults), T(a_group_of_one_survives_crashes))
+T_MAIN(T(three_voters_agree_under_faults), T(four_voters_agree_under_faults),
+       T(five_voters_agree_under_faults), T(three_voters_and_a_learner_agree_under_faults),
+       T(a_group_of_one_survives_crashes))
