@@ -76,6 +76,8 @@ struct node {
     GPtrArray *groups;  /* struct group *, by gid */
     struct peer *peers; /* the other members, by id */
     unsigned n_peers;
+    struct disk_file *members_file; /* members.c: a write is under way */
+    bool members_dirty;
 
     GHashTable *conns; /* token -> struct conn */
     GQueue conn_list;  /* the same, in the order in which they came */

@@ -3,6 +3,7 @@
 #include "cluster/node/compact.h"
 #include "cluster/node/conn.h"
 #include "cluster/node/group.h"
+#include "cluster/node/members.h"
 #include "cluster/node/peer.h"
 #include "cluster/node/space.h"
 
@@ -143,6 +144,8 @@ int node_create(const struct node_config *config, const struct node_env *env, st
     if (err == 0)
         err = make_dirs(n, msg);
     if (err == 0)
+        err = members_load(n, msg);
+    if (err == 0)
         err = open_log(n, msg);
     if (err < 0) {
         node_destroy(n);
@@ -161,6 +164,8 @@ void node_destroy(struct node *n)
         group_destroy(g_ptr_array_index(n->groups, i));
     if (n->wal)
         wal_close(n->wal);
+    if (n->members_file)
+        n->env.disk->ops->close(n->members_file);
     conns_finish(n);
     g_ptr_array_free(n->groups, TRUE);
     g_array_free(n->gathered, TRUE);
@@ -350,6 +355,7 @@ void node_tick(struct node *n)
     if (n->now % HOUSE_TICKS != 0)
         return;
     space_house(n);
+    members_house(n);
     if (n->starting)
         return;
     free_segments(n);

@@ -64,7 +64,7 @@ struct node;
 NODISCARD int node_create(const struct node_config *config, const struct node_env *env,
                           struct node **ret, struct errmsg *msg);
 /* Shutdown and crash are one path: nothing is flushed. Calls nothing of env.net; the host has ended
- * its connections or will, without a further callback to this node. */
+ * its connections or will, and lets no callback or completion reach this node any more. */
 void node_destroy(struct node *n);
 
 /* The callbacks for the net implementation; ctx is the node. */

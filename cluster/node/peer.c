@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cluster/node/peer.h"
 #include "cluster/node/conn.h"
+#include "cluster/node/members.h"
 #include "cluster/node/snapshot.h"
 #include "cluster/node/wire.h"
 
@@ -138,7 +139,10 @@ int peer_greet(struct conn *c, const struct msg_hello *h, struct errmsg *msg)
         return err;
     if (!c->dialed)
         c->purpose = h->purpose;
-    p->incarnation = h->incarnation;
+    if (p->incarnation != h->incarnation) {
+        p->incarnation = h->incarnation;
+        members_save(n);
+    }
     p->heard_at = n->now;
     c->role = ROLE_NODE;
     c->peer = p;

@@ -64,6 +64,11 @@ TEST(a_data_directory_made_anew_under_an_old_id_is_refused)
     cluster_start(c, 2);
     cluster_run(c, 200);
     T_CONTAINS(c->nodes[0].log->str, "another data directory");
+    g_string_truncate(c->nodes[0].log, 0);
+    cluster_kill(c, 1);
+    cluster_start(c, 1);
+    cluster_run(c, 200);
+    T_CONTAINS(c->nodes[0].log->str, "another data directory");
     assert_int_equal(cluster_status(c, 2).applied, 0);
     cluster_destroy(c);
 }
