@@ -2,8 +2,8 @@
 /*
  * clock.h - the machine's clocks, for main programs, clients and the node's real host only.
  *
- * Everything that also runs in the simulator (raft, store, kv, node) takes its time from the
- * interface in env.h instead. Both calls are thread safe and cannot fail.
+ * Everything that also runs in the simulator (raft, store, kv, node) is given its time by its host
+ * (struct node_env) instead. Both calls are thread safe and cannot fail.
  */
 #pragma once
 
