@@ -47,7 +47,7 @@ struct wal_group {
 struct wal_recovery {
     struct wal_group *groups;
     size_t n_groups;
-    bool torn_tail;   /* bytes after the last valid record were cut */
+    bool torn_tail;   /* the beginning of a batch was found at the end, and cut */
     bool damaged;     /* some record before the end is bad; text says where */
     char text[400];
 };

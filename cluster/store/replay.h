@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* replay.h - the groups of a log as recovery rebuilds them, record by record. Pure. */
+#pragma once
+
+#include "cluster/store/record.h"
+#include "cluster/store/wal.h"
+
+struct replay_group {
+    struct wal_state state;
+    uint64_t first;  /* index of entries[0]; what lies before it was not found */
+    GArray *entries; /* struct wal_entry, each holding a reference */
+    bool suspect;
+};
+
+/* Zero-initialised is not valid: replay_init. */
+struct replay {
+    GPtrArray *groups; /* struct replay_group *, by gid */
+    bool all_suspect;  /* also those met from here on */
+    bool damaged;
+    char text[400]; /* of the first damage */
+};
+
+void replay_init(struct replay *r);
+void replay_finish(struct replay *r);
+
+void replay_record(struct replay *r, const struct record *rec);
+/* Notes damage; the text of the first is kept. */
+void replay_damage(struct replay *r, const char *fmt, ...) PRINTF_LIKE(2, 3);
+void replay_suspect(struct replay *r, uint32_t gid);
+void replay_suspect_all(struct replay *r);
+
+void replay_states(const struct replay *r, struct wal_states *ret);
+/* Checks that each group is whole and moves everything to ret. */
+void replay_result(struct replay *r, struct wal_recovery *ret);
