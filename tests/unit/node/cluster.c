@@ -245,6 +245,7 @@ void cluster_kill(struct cluster *c, unsigned id)
     struct test_node *tn = &c->nodes[id - 1];
     node_destroy(tn->node);
     tn->node = NULL;
+    test_disk_crash(tn);
     for (guint i = 0; i < c->conns->len; i++) {
         struct test_conn *t = g_ptr_array_index(c->conns, i);
         if (t->owner != id || t->closed)
@@ -258,7 +259,7 @@ void cluster_kill(struct cluster *c, unsigned id)
 static void make_disks(struct test_node *tn)
 {
     tn->dir = g_strdup(t_tmpdir());
-    tn->disk = disk_posix_create();
+    test_disk_make(tn);
     tn->mem = store_mem_disk_create();
     tn->stores = store_mem_maker_create(tn->mem);
     tn->incarnation++;
@@ -312,6 +313,7 @@ void cluster_destroy(struct cluster *c)
         struct test_node *tn = &c->nodes[i];
         node_destroy(tn->node);
         tn->node = NULL;
+        test_disk_crash(tn);
         drop_disks(tn);
         g_free(container_of(tn->net, struct test_net, net));
         g_free(tn->address);

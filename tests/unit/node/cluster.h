@@ -29,7 +29,10 @@ struct test_node {
     unsigned id;
     char *dir, *address;
     struct node *node; /* NULL: down */
-    struct disk *disk;
+    struct disk *disk; /* disk_posix with some calls replaced */
+    struct disk_ops disk_ops, real_disk;
+    bool hold_syncs, full;
+    GQueue held; /* struct held_sync */
     struct store_mem_disk *mem;
     struct store_maker *stores;
     struct rng rng;
@@ -59,6 +62,9 @@ void cluster_start(struct cluster *c, unsigned id);
 void cluster_kill(struct cluster *c,
                   unsigned id); /* unflushed store state and all memory are lost */
 void cluster_wipe(struct cluster *c, unsigned id); /* of a killed node: an empty directory */
+/* Syncs of its files take for ever, until let go again. */
+void cluster_hold_syncs(struct cluster *c, unsigned id, bool hold);
+void cluster_fill_disk(struct cluster *c, unsigned id, bool full);
 void cluster_cut(struct cluster *c, unsigned a, unsigned b, bool cut);
 void cluster_cut_off(struct cluster *c, unsigned id, bool cut);
 void cluster_run(struct cluster *c, unsigned ticks);
@@ -73,6 +79,10 @@ struct raft_status cluster_status(struct cluster *c, unsigned id);
             cluster_run((c), 1);                                                                   \
         }                                                                                          \
     } while (0)
+
+/* slow_disk.c */
+void test_disk_make(struct test_node *tn);
+void test_disk_crash(struct test_node *tn); /* what was held never completes */
 
 /* A connection of a client (or of whoever a test plays), greeted. */
 struct test_client *client_connect(struct cluster *c, unsigned id, enum role role, bool read_only);
