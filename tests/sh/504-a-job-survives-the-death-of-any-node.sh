@@ -12,7 +12,7 @@ cat mnt/in/* | LC_ALL=C sort | LC_ALL=C uniq -c | awk '{ print $2 "\t" $1 }' >wa
 # Each map attempt takes a while, so that the kill meets some of them under way.
 cat >slow.job <<'JOB'
 input:  /in/*
-map:    cat; sleep 1
+map:    cat; timeout 1 tail -f /dev/null || :
 reduce: @count
 split:  8K
 reduces: 2
