@@ -190,7 +190,7 @@ static int execute(struct kv *kv, const struct kv_entry *e, const struct msg_txn
         .range = kv->range,
     };
     struct msg_txn_reply reply;
-    int err = txn_run(&run, &reply);
+    int err = kv_txn_run(&run, &reply);
 
     if (!err && reply.status == 0)
         err = step_counters(kv, shards, n_shards, &reply);

@@ -164,7 +164,7 @@ int kv_read(struct kv *kv, const struct msg_txn *t, struct arena *a, struct msg_
         .overlay = &kv->read_overlay,
         .txn = t,
     };
-    return txn_run(&run, ret);
+    return kv_txn_run(&run, ret);
 }
 
 bool kv_result(struct kv *kv, const struct msg_txn *t, struct arena *a, struct bytes *ret_body)

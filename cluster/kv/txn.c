@@ -402,7 +402,7 @@ static int run_all(struct txn_run *r, uint32_t *ret_failed)
     return run_writes(r, ret_failed);
 }
 
-int txn_run(struct txn_run *r, struct msg_txn_reply *ret)
+int kv_txn_run(struct txn_run *r, struct msg_txn_reply *ret)
 {
     size_t limit = r->txn->n_writes ? RESULT_BYTES_MAX : READ_BYTES_MAX;
     uint32_t failed = 0;

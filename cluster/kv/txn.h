@@ -41,7 +41,7 @@ struct txn_run {
 
 /* `txn` has passed kv_check. Fills `ret`: status, failed, time, reads and deleted; versions are the
  * caller's. Errors are the store's: -ERR_IO, -ERR_CORRUPT. */
-NODISCARD int txn_run(struct txn_run *r, struct msg_txn_reply *ret);
+NODISCARD int kv_txn_run(struct txn_run *r, struct msg_txn_reply *ret);
 
 /* What kv_check does, for a cluster of `shards` shards. */
 NODISCARD int txn_check(const struct msg_txn *t, unsigned shards);
