@@ -7,7 +7,8 @@
  *   int  dec_NAME(struct bytes, struct arena *, struct msg_NAME *ret)   -ERR_INVALID
  *   void print_NAME(GString *, const struct msg_NAME *)                 one line, for traces and logs
  * Lists are arrays in the arena; BYTES are borrowed from the input. Printers escape bytes and cut
- * values at 64 bytes. All pure.
+ * values at 64 bytes. All pure. Encoders assert the maxima of lists and frame_end FRAME_BODY_MAX: who
+ * fills a message from input checks first.
  */
 #pragma once
 
