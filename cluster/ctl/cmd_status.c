@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* raftfsctl status: asks every node itself, so that it also tells who is cut off, and why. */
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include "cluster/ctl/ctl.h"
+#include "cluster/ctl/json.h"
+
+/* A leader steps down when it hears no majority for an election time-out; a member that was heard
+ * within this counts as up. */
+#define HEARD_MS_MAX 3000
+
+/* cluster/raft's roles, as GROUP_STATUS carries them. */
+enum { ROLE_LEADER = 3 };
+static const char *const role_names[] = {"follower", "pre-candidate", "candidate", "leader"};
+
+struct answer {
+    struct client *client;
+    uint32_t node;
+    unsigned timeout_ms;
+    pthread_t thread;
+    struct arena arena;
+    struct buf *buf;
+    struct msg_node_status_reply reply;  /* valid if error is 0 */
+    const struct group_status *group;    /* of gid 0; NULL: the node has no replica of it */
+    const struct member_status *follows; /* what the leader knows of this member, or NULL */
+    int error;
+    struct errmsg msg;
+};
+
+struct status {
+    struct client *client;
+    struct answer answers[NODES_MAX];
+    unsigned n;
+    const struct answer *leader; /* the one of the highest term, or NULL */
+    unsigned n_up;               /* voters that the leader hears, itself included */
+    bool quorum;
+};
+
+/* --- asking ------------------------------------------------------------------------------------
+ */
+
+static int decode(struct answer *a, unsigned type)
+{
+    struct msg_status refusal;
+    if (type == MSG_status && dec_status(buf_bytes(a->buf), &a->arena, &refusal) == 0)
+        return errmsg_set(&a->msg, -(int)refusal.status, "%.*s", (int)MIN(refusal.detail.n, 400u),
+                          (const char *)refusal.detail.p);
+    if (type != MSG_node_status_reply ||
+        dec_node_status_reply(buf_bytes(a->buf), &a->arena, &a->reply) < 0)
+        return errmsg_set(&a->msg, -ERR_INVALID, "it answers something else than its status");
+    for (uint32_t i = 0; i < a->reply.n_groups; i++)
+        if (a->reply.groups[i].gid == 0)
+            a->group = &a->reply.groups[i];
+    return 0;
+}
+
+/* "node n1 at ADDRESS: " stands in the line already. */
+static void cut_place(struct answer *a)
+{
+    g_autofree char *place =
+        g_strdup_printf("node n%u at %s: ", a->node, client_node_address(a->client, a->node));
+    if (g_str_has_prefix(a->msg.text, place)) {
+        size_t n = strlen(place);
+        memmove(a->msg.text, a->msg.text + n, strlen(a->msg.text + n) + 1);
+    }
+}
+
+static void *ask(void *arg)
+{
+    struct answer *a = arg;
+    struct enc CLEANUP(enc_finish) e = {0};
+    const struct msg_node_status m = {0};
+    unsigned type = 0;
+    enc_node_status(&e, &m);
+    a->error = client_ask_node_msg(a->client, a->node, MSG_node_status, enc_view(&e), a->timeout_ms,
+                                   &type, &a->buf, &a->msg);
+    if (a->error == 0)
+        a->error = decode(a, type);
+    if (a->error < 0 && !a->msg.text[0])
+        (void)errmsg_set(&a->msg, a->error, "%s", err_text(a->error));
+    cut_place(a);
+    return NULL;
+}
+
+static bool is_leader(const struct answer *a)
+{
+    return a->error == 0 && a->group && a->group->role == ROLE_LEADER;
+}
+
+static void judge(struct status *s)
+{
+    for (unsigned i = 0; i < s->n; i++) {
+        const struct answer *a = &s->answers[i];
+        if (is_leader(a) && (!s->leader || a->group->term > s->leader->group->term))
+            s->leader = a;
+    }
+    if (!s->leader)
+        return;
+    const struct group_status *g = s->leader->group;
+    for (uint32_t i = 0; i < g->n_members; i++) {
+        const struct member_status *m = &g->members[i];
+        s->n_up += m->node == s->leader->node || m->heard_ms <= HEARD_MS_MAX;
+        for (unsigned k = 0; k < s->n; k++)
+            if (s->answers[k].node == m->node)
+                s->answers[k].follows = m;
+    }
+    s->quorum = s->n_up * 2 > g->n_voters;
+}
+
+static void collect(struct status *s, unsigned timeout_s)
+{
+    uint32_t ids[NODES_MAX];
+    s->n = client_nodes(s->client, ids, NODES_MAX);
+    for (unsigned i = 0; i < s->n; i++) {
+        struct answer *a = &s->answers[i];
+        a->client = s->client;
+        a->node = ids[i];
+        a->timeout_ms = timeout_s * 1000;
+        /* Side by side: one that hangs does not hold up the others. */
+        if (pthread_create(&a->thread, NULL, ask, a) != 0) {
+            ask(a);
+            a->thread = pthread_self();
+        }
+    }
+    for (unsigned i = 0; i < s->n; i++)
+        if (!pthread_equal(s->answers[i].thread, pthread_self()))
+            pthread_join(s->answers[i].thread, NULL);
+    judge(s);
+}
+
+/* --- for people --------------------------------------------------------------------------------
+ */
+
+static const char *role_name(const struct group_status *g)
+{
+    return g->role < ARRAY_LEN(role_names) ? role_names[g->role] : "?";
+}
+
+/* Entries that the leader has and this one has not: -1 if nobody can tell. */
+static int64_t lag_of(const struct status *s, const struct answer *a)
+{
+    if (!s->leader)
+        return -1;
+    uint64_t last = s->leader->group->last;
+    uint64_t has = a == s->leader ? last : a->follows ? a->follows->match : UINT64_MAX;
+    if (has == UINT64_MAX)
+        return -1;
+    return has < last ? (int64_t)(last - has) : 0;
+}
+
+static void print_head(const struct status *s)
+{
+    printf("cluster %016" PRIx64 ": ", client_cluster(s->client));
+    if (s->leader && s->quorum)
+        printf("leader n%u, term %" PRIu64 ", %u of %u voters up\n", s->leader->node,
+               s->leader->group->term, s->n_up, s->leader->group->n_voters);
+    else if (s->leader)
+        printf("NO QUORUM: n%u leads in term %" PRIu64 " but hears only %u of %u voters\n",
+               s->leader->node, s->leader->group->term, s->n_up, s->leader->group->n_voters);
+    else {
+        unsigned up = 0;
+        for (unsigned i = 0; i < s->n; i++)
+            up += s->answers[i].error == 0;
+        printf("NO LEADER: %u of %u nodes answer%s\n", up, s->n,
+               up * 2 > s->n ? "; an election should end this in a few seconds"
+                             : ", a quorum needs more than half");
+    }
+}
+
+static void print_up(const struct status *s, const struct answer *a)
+{
+    const struct group_status *g = a->group;
+    int64_t lag = lag_of(s, a);
+    char lag_text[24] = "-";
+    if (lag >= 0)
+        g_snprintf(lag_text, sizeof(lag_text), "%" PRId64, lag);
+    if (!g) {
+        printf("no replica of group 0");
+        return;
+    }
+    printf("%-13s %6" PRIu64 " %10" PRIu64 " %10" PRIu64 " %8s %9" PRIu64, role_name(g), g->term,
+           g->commit, g->applied, lag_text, g->sessions);
+    if (a->reply.note.n)
+        printf("  %.*s", (int)MIN(a->reply.note.n, 400u), (const char *)a->reply.note.p);
+}
+
+static void print_text(const struct status *s)
+{
+    int width = (int)strlen("ADDRESS");
+    for (unsigned i = 0; i < s->n; i++)
+        width = MAX(width, (int)strlen(client_node_address(s->client, s->answers[i].node)));
+    print_head(s);
+    printf("%-6s %-*s %-13s %6s %10s %10s %8s %9s  NOTE\n", "NODE", width, "ADDRESS", "ROLE",
+           "TERM", "COMMIT", "APPLIED", "LAG", "SESSIONS");
+    for (unsigned i = 0; i < s->n; i++) {
+        const struct answer *a = &s->answers[i];
+        char node[16];
+        g_snprintf(node, sizeof(node), "n%u", a->node);
+        printf("%-6s %-*s ", node, width, client_node_address(s->client, a->node));
+        if (a->error == 0)
+            print_up(s, a);
+        else
+            printf("%-13s %s", "unreachable", a->msg.text);
+        putchar('\n');
+    }
+}
+
+/* --- for programs ------------------------------------------------------------------------------
+ */
+
+static void json_group(struct json *j, const struct status *s, const struct answer *a)
+{
+    const struct group_status *g = a->group;
+    int64_t lag = lag_of(s, a);
+    json_string(j, "role", role_name(g));
+    if (g->leader)
+        json_printf_string(j, "leader", "n%u", g->leader);
+    else
+        json_null(j, "leader");
+    json_number(j, "term", g->term);
+    json_number(j, "first", g->first);
+    json_number(j, "last", g->last);
+    json_number(j, "persisted", g->persisted);
+    json_number(j, "commit", g->commit);
+    json_number(j, "applied", g->applied);
+    if (lag >= 0)
+        json_number(j, "lag", (uint64_t)lag);
+    else
+        json_null(j, "lag");
+    if (a->follows && a != s->leader)
+        json_number(j, "heard_ms", a->follows->heard_ms);
+    json_number(j, "sessions", g->sessions);
+    json_number(j, "shards", g->shards);
+}
+
+static void json_member(struct json *j, const struct status *s, const struct answer *a)
+{
+    json_open(j, NULL, '{');
+    json_printf_string(j, "node", "n%u", a->node);
+    json_string(j, "address", client_node_address(s->client, a->node));
+    json_bool(j, "reachable", a->error == 0);
+    if (a->error < 0) {
+        json_string(j, "error", a->msg.text);
+    } else {
+        if (a->group)
+            json_group(j, s, a);
+        json_bytes(j, "note", a->reply.note);
+        json_number(j, "uptime_ms", a->reply.uptime_ms);
+        json_number(j, "disk_free", a->reply.disk_free);
+        json_open(j, "counters", '{');
+        for (uint32_t i = 0; i < a->reply.n_counters; i++) {
+            const struct counter *c = &a->reply.counters[i];
+            g_autofree char *name = g_strndup((const char *)c->name.p, c->name.n);
+            json_number(j, name, c->value);
+        }
+        json_close(j, '}');
+    }
+    json_close(j, '}');
+}
+
+static void print_json(const struct status *s)
+{
+    struct json j;
+    json_init(&j);
+    json_open(&j, NULL, '{');
+    json_printf_string(&j, "cluster", "%016" PRIx64, client_cluster(s->client));
+    if (s->leader) {
+        json_printf_string(&j, "leader", "n%u", s->leader->node);
+        json_number(&j, "term", s->leader->group->term);
+        json_number(&j, "voters", s->leader->group->n_voters);
+        json_number(&j, "voters_up", s->n_up);
+    } else {
+        json_null(&j, "leader");
+    }
+    json_bool(&j, "quorum", s->quorum);
+    json_open(&j, "members", '[');
+    for (unsigned i = 0; i < s->n; i++)
+        json_member(&j, s, &s->answers[i]);
+    json_close(&j, ']');
+    json_close(&j, '}');
+    puts(j.text->str);
+    json_finish(&j);
+}
+
+/* --- the command --------------------------------------------------------------------------------
+ */
+
+/* The longest a node is waited for: people look at status when something is wrong. */
+#define STATUS_TIMEOUT_S 5
+
+int cmd_status(struct ctl *ctl, const struct ctl_command *self, int argc, char **argv)
+{
+    gboolean as_json = FALSE;
+    const GOptionEntry entries[] = {
+        {"json", 'j', 0, G_OPTION_ARG_NONE, &as_json, "One JSON object, for programs", NULL},
+        {NULL},
+    };
+    if (!ctl_parse(ctl, self, entries, &argc, &argv, 0, 0))
+        return CTL_USAGE;
+    struct client *CLEANUP(client_destroy) c = ctl_connect(ctl, false);
+    if (!c)
+        return CTL_FAILED;
+    struct status s = {.client = c};
+    collect(&s, MIN(ctl->timeout_s, STATUS_TIMEOUT_S));
+    if (as_json)
+        print_json(&s);
+    else
+        print_text(&s);
+    int status = s.leader && s.quorum ? CTL_OK : CTL_FAILED;
+    for (unsigned i = 0; i < s.n; i++) {
+        arena_finish(&s.answers[i].arena);
+        buf_unref(s.answers[i].buf);
+    }
+    return status;
+}
