@@ -222,7 +222,8 @@ static int answer_kept(struct kv *kv, const struct kv_entry *e, const struct kv_
 
     if (err)
         return err;
-    answer(kv, e, sink, MSG_txn_reply, body);
+    /* A copy: the row may leave the cache while the callback looks for another result. */
+    answer(kv, e, sink, MSG_txn_reply, arena_copy(&kv->arena, body));
     return 0;
 }
 

@@ -17,7 +17,9 @@
  * Exactly once: OK and FAILED of a transaction with writes are kept in its lowest-numbered written
  * shard, in one row per (shard, client), until acked_below passes them. A retry finds it and
  * changes nothing. A seq below acked_below is ERR_STALE; an unknown client ERR_NO_SESSION (also for
- * a session that has expired: it is fenced from that entry on).
+ * a session that has expired: it is fenced from that entry on). ERR_BUSY: SESSION_WINDOW results
+ * are kept in that row which the client has not released; a retry must carry its present
+ * acked_below.
  *
  * Threads: one. Memory: O(sessions) for the live set; everything else is in the store.
  */
@@ -40,16 +42,20 @@ struct kv_entry {
 
 struct kv;
 
-/* Callbacks during kv_apply, in order of execution. */
+/* Callbacks during kv_apply, in order of execution, after the entry's batch was written: changed
+ * for each key, then reply. A no-op has none. They may call kv_read, kv_result, kv_watch,
+ * kv_unwatch. */
 struct kv_sink {
     /* The answer to entry `index`: a txn_reply or session_reply body. Borrowed. */
     void (*reply)(void *ctx, uint64_t index, unsigned msg_type, struct bytes body);
-    /* `key` (client form) was written or deleted; called only while kv_watch counts are > 0. */
+    /* `key` (client form) was written or deleted (version 0); only for keys with a kv_watch count.
+     * A DELETE of a key that was absent is told too. */
     void (*changed)(void *ctx, struct bytes key, uint64_t version);
     void *ctx;
 };
 
-/* Reads the applied index and the sessions. Borrows the store. -ERR_FORMAT, -ERR_CORRUPT. */
+/* Reads the applied index and the sessions; writes nothing. Borrows the store. -ERR_FORMAT,
+ * -ERR_CORRUPT, -ERR_IO; -ERR_WRONG_CLUSTER: the state of another gid or number of shards. */
 NODISCARD int kv_open(struct store *store, uint32_t gid, uint16_t shards, struct kv **ret,
                       struct errmsg *msg);
 void kv_close(struct kv *kv);
@@ -57,7 +63,7 @@ void kv_applied(const struct kv *kv, uint64_t *ret_index, uint64_t *ret_term, ui
 
 /* Applies entries in order (index = applied + 1 ...; asserted). An error is the store's: the
  * replica must stop. A malformed command (checked before it was proposed) gets an ERR_INVALID
- * reply. */
+ * reply. sink may be NULL. */
 NODISCARD int kv_apply(struct kv *kv, const struct kv_entry *entries, size_t n,
                        const struct kv_sink *sink);
 
@@ -65,7 +71,9 @@ NODISCARD int kv_apply(struct kv *kv, const struct kv_entry *entries, size_t n,
  * answer everywhere. 0, -ERR_INVALID, -ERR_TOO_BIG, -ERR_WRONG_GROUP. */
 NODISCARD int kv_check(const struct kv *kv, const struct msg_txn *t);
 
-/* Runs a transaction without writes on the present state: compares and reads. */
+/* Runs a transaction without writes on the present state: compares and reads; ret->status is 0,
+ * ERR_FAILED or ERR_TOO_BIG (the reply would not fit a frame). What it points to lives in the arena
+ * and in `t`. -ERR_INVALID, -ERR_TOO_BIG as kv_check; -ERR_IO, -ERR_CORRUPT. */
 NODISCARD int kv_read(struct kv *kv, const struct msg_txn *t, struct arena *a,
                       struct msg_txn_reply *ret);
 

@@ -4,7 +4,7 @@
 #include "cluster/base/limits.h"
 #include "cluster/kv/layout.h"
 
-#define SLOTS          1024 /* a power of two; about 100 KiB with small rows */
+#define SLOTS          4096 /* about 700 KiB when all hold small rows */
 #define CACHED_ROW_MAX KIB(4)
 
 /* --- one row ---------------------------------------------------------------------------------- */
