@@ -103,5 +103,6 @@ void compact_reset(struct group *g)
     g_queue_clear_full(&g->marks, g_free);
     g_queue_init(&g->marks);
     g->bytes_flushed = g->bytes_applied;
+    g->flush_index = g->applied;
     g->flush_wanted = false;
 }

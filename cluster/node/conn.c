@@ -131,7 +131,8 @@ static void on_hello(struct conn *c, unsigned type, uint64_t id, struct bytes bo
         if (dec_status(body, &n->scratch, &status) == 0)
             g_snprintf(msg.text, sizeof(msg.text), "refused: %.*s", (int)MIN(status.detail.n, 300),
                        (const char *)status.detail.p);
-        conn_close(c, LOG_WARN, msg.text[0] ? msg.text : "refused");
+        conn_close(c, c->peer->reported ? LOG_DEBUG : LOG_WARN, msg.text[0] ? msg.text : "refused");
+        c->peer->reported = true; /* once; it is dialed again and again */
         return;
     }
     if (type != MSG_hello || dec_hello(body, &n->scratch, &hello) < 0)

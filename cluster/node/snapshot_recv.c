@@ -114,9 +114,10 @@ static void install(struct group *g)
                    "group %u: the snapshot of entry %" G_GUINT64_FORMAT
                    " holds the state of entry %" G_GUINT64_FORMAT,
                    g->gid, r->index, g->applied);
-    bool installed =
-        raft_install(g->raft, r->from, r->term, r->index, r->index_term, r->index_time, &r->conf);
-    ASSERT(installed);
+    if (!raft_install(g->raft, r->from, r->term, r->index, r->index_term, r->index_time, &r->conf))
+        node_fatal(n, -ERR_CORRUPT,
+                   "group %u: the core does not take the snapshot of entry %" G_GUINT64_FORMAT,
+                   g->gid, r->index);
     compact_reset(g);
     n->counters.snapshots_installed++;
     node_log(n, LOG_INFO,
@@ -189,7 +190,9 @@ static int recv_admit(struct group *g, struct conn *c, const struct msg_snap_chu
 {
     struct raft_status s;
     raft_get_status(g->raft, &s);
-    if (m->term < s.term || m->index == 0)
+    if (m->term < m->index_term || m->index == 0)
+        return -ERR_INVALID;
+    if (m->term < s.term)
         return -ERR_STALE;
     if (!raft_wants_snapshot(g->raft, m->index, m->index_term)) {
         if (g->recv && g->recv->id == m->id)
