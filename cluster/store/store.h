@@ -84,7 +84,14 @@ struct store_maker {
     int (*image_create)(struct store_maker *m, const char *dir, struct store_image **ret);
     int (*image_write)(struct store_image *i, const void *p, size_t n);
     int (*image_finish)(struct store_image *i); /* closes; on error the directory is removed */
+    void (*free)(struct store_maker *m);        /* of the implementation: call store_maker_destroy */
 };
+/* image_open gives NULL if there is no such directory or it cannot be read. image_close
+ * of one that is being written gives it up and removes its directory. */
 struct store_maker *store_rocks_maker_create(void);
 struct store_maker *store_mem_maker_create(struct store_mem_disk *d); /* borrows d */
-void store_maker_destroy(struct store_maker *m);
+static inline void store_maker_destroy(struct store_maker *m)
+{
+    if (m)
+        m->free(m);
+}
