@@ -127,7 +127,7 @@ int cmd_get(struct ctl *ctl, const struct ctl_command *self, int argc, char **ar
         return CTL_FAILED;
     const struct kv_result *r = &t.reply.reads[0];
     if (r->version == 0)
-        return ctl_error("get: no key %s", argv[1]);
+        return ctl_error("get: key %s not found", argv[1]);
     fwrite(r->value.p, 1, r->value.n, stdout);
     if (!bare)
         putchar('\n');
@@ -188,7 +188,7 @@ int cmd_del(struct ctl *ctl, const struct ctl_command *self, int argc, char **ar
     txn_delete(&t, bytes_of_array(key));
     int err = run_txn(ctl, c, &t, "del");
     if (err == -ERR_FAILED)
-        return ctl_error("del: no key %s", argv[1]);
+        return ctl_error("del: key %s not found", argv[1]);
     return err < 0 ? CTL_FAILED : CTL_OK;
 }
 

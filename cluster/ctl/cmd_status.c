@@ -210,42 +210,82 @@ static void print_text(const struct status *s)
 /* --- for programs ------------------------------------------------------------------------------
  */
 
-static void json_group(struct json *j, const struct status *s, const struct answer *a)
+static void json_place(struct json *j, const struct status *s, const struct answer *a)
 {
-    const struct group_status *g = a->group;
+    json_number(j, "node", a->node);
+    json_string(j, "address", client_node_address(s->client, a->node));
+    json_bool(j, "reachable", a->error == 0);
+    if (a->error < 0)
+        json_string(j, "error", a->msg.text);
+}
+
+static void json_member(struct json *j, const struct status *s, const struct answer *a)
+{
+    const struct group_status *g = a->error == 0 ? a->group : NULL;
     int64_t lag = lag_of(s, a);
-    json_string(j, "role", role_name(g));
-    if (g->leader)
-        json_printf_string(j, "leader", "n%u", g->leader);
-    else
-        json_null(j, "leader");
-    json_number(j, "term", g->term);
-    json_number(j, "first", g->first);
-    json_number(j, "last", g->last);
-    json_number(j, "persisted", g->persisted);
-    json_number(j, "commit", g->commit);
-    json_number(j, "applied", g->applied);
+    json_open(j, NULL, '{');
+    json_place(j, s, a);
+    if (g) {
+        json_string(j, "role", role_name(g));
+        json_number(j, "term", g->term);
+        json_number(j, "first", g->first);
+        json_number(j, "last", g->last);
+        json_number(j, "persisted", g->persisted);
+        json_number(j, "commit", g->commit);
+        json_number(j, "applied", g->applied);
+    }
     if (lag >= 0)
         json_number(j, "lag", (uint64_t)lag);
     else
         json_null(j, "lag");
     if (a->follows && a != s->leader)
         json_number(j, "heard_ms", a->follows->heard_ms);
-    json_number(j, "sessions", g->sessions);
-    json_number(j, "shards", g->shards);
+    json_close(j, '}');
 }
 
-static void json_member(struct json *j, const struct status *s, const struct answer *a)
+/* Without a leader: the furthest that anybody knows of. */
+static void json_group(struct json *j, const struct status *s)
+{
+    struct group_status g = {0};
+    for (unsigned i = 0; i < s->n && !s->leader; i++) {
+        const struct group_status *other = s->answers[i].group;
+        if (s->answers[i].error < 0 || !other)
+            continue;
+        g.term = MAX(g.term, other->term);
+        g.commit = MAX(g.commit, other->commit);
+        g.applied = MAX(g.applied, other->applied);
+        g.sessions = MAX(g.sessions, other->sessions);
+        g.n_voters = other->n_voters;
+        g.shards = other->shards;
+    }
+    if (s->leader)
+        g = *s->leader->group;
+    json_open(j, NULL, '{');
+    json_number(j, "gid", 0);
+    if (s->leader)
+        json_number(j, "leader", s->leader->node);
+    else
+        json_null(j, "leader");
+    json_bool(j, "quorum", s->quorum);
+    json_number(j, "term", g.term);
+    json_number(j, "commit", g.commit);
+    json_number(j, "applied", g.applied);
+    json_number(j, "sessions", g.sessions);
+    json_number(j, "shards", g.shards);
+    json_number(j, "voters", g.n_voters);
+    json_number(j, "voters_up", s->n_up);
+    json_open(j, "members", '[');
+    for (unsigned i = 0; i < s->n; i++)
+        json_member(j, s, &s->answers[i]);
+    json_close(j, ']');
+    json_close(j, '}');
+}
+
+static void json_node(struct json *j, const struct status *s, const struct answer *a)
 {
     json_open(j, NULL, '{');
-    json_printf_string(j, "node", "n%u", a->node);
-    json_string(j, "address", client_node_address(s->client, a->node));
-    json_bool(j, "reachable", a->error == 0);
-    if (a->error < 0) {
-        json_string(j, "error", a->msg.text);
-    } else {
-        if (a->group)
-            json_group(j, s, a);
+    json_place(j, s, a);
+    if (a->error == 0) {
         json_bytes(j, "note", a->reply.note);
         json_number(j, "uptime_ms", a->reply.uptime_ms);
         json_number(j, "disk_free", a->reply.disk_free);
@@ -266,18 +306,12 @@ static void print_json(const struct status *s)
     json_init(&j);
     json_open(&j, NULL, '{');
     json_printf_string(&j, "cluster", "%016" PRIx64, client_cluster(s->client));
-    if (s->leader) {
-        json_printf_string(&j, "leader", "n%u", s->leader->node);
-        json_number(&j, "term", s->leader->group->term);
-        json_number(&j, "voters", s->leader->group->n_voters);
-        json_number(&j, "voters_up", s->n_up);
-    } else {
-        json_null(&j, "leader");
-    }
-    json_bool(&j, "quorum", s->quorum);
-    json_open(&j, "members", '[');
+    json_open(&j, "groups", '[');
+    json_group(&j, s);
+    json_close(&j, ']');
+    json_open(&j, "nodes", '[');
     for (unsigned i = 0; i < s->n; i++)
-        json_member(&j, s, &s->answers[i]);
+        json_node(&j, s, &s->answers[i]);
     json_close(&j, ']');
     json_close(&j, '}');
     puts(j.text->str);

@@ -19,7 +19,8 @@ void json_open(struct json *j, const char *key, char bracket); /* '{' or '[' */
 void json_close(struct json *j, char bracket);
 void json_string(struct json *j, const char *key, const char *value);
 void json_printf_string(struct json *j, const char *key, const char *fmt, ...) PRINTF_LIKE(3, 4);
-void json_bytes(struct json *j, const char *key, struct bytes value); /* not UTF-8: '?' there */
+void json_bytes(struct json *j, const char *key,
+                struct bytes value); /* U+FFFD for what is not UTF-8 */
 void json_number(struct json *j, const char *key, uint64_t value);
 void json_bool(struct json *j, const char *key, bool value);
 void json_null(struct json *j, const char *key);
