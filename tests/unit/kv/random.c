@@ -236,6 +236,44 @@ TEST(a_replica_that_crashed_anywhere_replays_to_the_same_bytes)
     script_finish(&s);
 }
 
+#ifdef HAVE_STORES
+static void flushed(void *arg, int err)
+{
+    *(int *)arg = err;
+}
+
+/* The store's own crash model: flushes at times, and a crash that keeps some batches since. */
+TEST(a_store_that_crashes_again_and_again_ends_with_the_same_bytes)
+{
+    struct rng rng = t_rng();
+    struct script s;
+    script_init(&s, &rng);
+    struct store *whole = ram_store_create(), *store;
+    script_play(&s, whole, SCRIPT_STEPS, 7);
+    struct store_mem_disk *disk = store_mem_disk_create();
+    T_OK(store_mem_open(disk, "group", &store));
+    for (size_t at = 0; at < SCRIPT_STEPS;) {
+        at += rng_between(&rng, 1, 40);
+        at = MIN(at, SCRIPT_STEPS);
+        script_play(&s, store, at, rng_between(&rng, 1, 20));
+        if (rng_below(&rng, 3) == 0) {
+            int err = -1;
+            store->ops->flush(store, flushed, &err);
+            assert_int_equal(err, 0);
+        }
+        if (rng_below(&rng, 2) && at < SCRIPT_STEPS) {
+            store_mem_crash(store, rng_below(&rng, 10));
+            T_OK(store_mem_open(disk, "group", &store));
+        }
+    }
+    assert_true(same_content(whole, store));
+    store->ops->close(store);
+    store_mem_disk_destroy(disk);
+    whole->ops->close(whole);
+    script_finish(&s);
+}
+#endif
+
 /* --- fuzz ------------------------------------------------------------------------------------- */
 
 static unsigned reply_status(struct kvt *f)
@@ -304,4 +342,7 @@ TEST(damaged_transactions_are_answered)
 T_MAIN(T(random_transactions_do_what_the_model_does),
        T(the_same_entries_make_the_same_bytes_however_they_are_portioned),
        T(a_replica_that_crashed_anywhere_replays_to_the_same_bytes),
+#ifdef HAVE_STORES
+       T(a_store_that_crashes_again_and_again_ends_with_the_same_bytes),
+#endif
        T(random_bytes_are_answered_as_invalid), T(damaged_transactions_are_answered))
