@@ -98,12 +98,13 @@ static int check_text(const char *what, const char *text, size_t max, struct err
     bool ok = n > 0 && n <= max && text[n - 1] != ' ' && !strstr(text, " #");
     for (size_t i = 0; i < n; i++)
         ok = ok && !g_ascii_iscntrl(text[i]);
-    return ok ? 0
-              : errmsg_set(
-                    msg, -ERR_CONFIG,
-                    "%s \"%s\": at most %zu bytes, no control character, no blank at the end "
-                    "or before a #",
-                    what, text, max);
+    if (ok)
+        return 0;
+    g_autofree char *shown = g_strescape(text, NULL);
+    return errmsg_set(msg, -ERR_CONFIG,
+                      "%s \"%s\": at most %zu bytes, no control character, no blank at the end or "
+                      "before a #",
+                      what, shown, max);
 }
 
 /* --- files ------------------------------------------------------------------------------------ */

@@ -43,11 +43,14 @@ static const struct ctl_command commands[] = {
 
 static void tell(const char *fmt, va_list ap) __attribute__((format(printf, 1, 0)));
 
+/* One line, whatever is quoted in it. */
 static void tell(const char *fmt, va_list ap)
 {
-    fputs("raftfsctl: ", stderr);
-    vfprintf(stderr, fmt, ap);
-    fputc('\n', stderr);
+    g_autofree char *text = g_strdup_vprintf(fmt, ap);
+    for (char *p = text; *p; p++)
+        if (g_ascii_iscntrl(*p))
+            *p = '?';
+    fprintf(stderr, "raftfsctl: %s\n", text);
 }
 
 int ctl_error(const char *fmt, ...)

@@ -224,6 +224,16 @@ static void finish(struct daemon *d)
     free(d->conf_path);
 }
 
+/* One line, whatever is quoted in it. */
+static void tell(const char *text)
+{
+    g_autofree char *line = g_strdup(text);
+    for (char *p = line; *p; p++)
+        if (g_ascii_iscntrl(*p))
+            *p = '?';
+    fprintf(stderr, "raftfsd: %s\n", line);
+}
+
 static int run(const struct options *o)
 {
     struct daemon d = {.lock_fd = -1};
@@ -234,7 +244,7 @@ static int run(const struct options *o)
         err = start(&d, o->parent_fd, &msg);
     }
     if (err < 0) {
-        fprintf(stderr, "raftfsd: %s\n", msg.text[0] ? msg.text : err_text(err));
+        tell(msg.text[0] ? msg.text : err_text(err));
     } else if (o->check) {
         printf("ok: node n%u of cluster %016" PRIx64 ", data in %s\n", d.conf.node, d.conf.cluster,
                d.conf.data);
@@ -252,7 +262,8 @@ static int run(const struct options *o)
 
 static int usage(const char *text)
 {
-    fprintf(stderr, "raftfsd: %s; see raftfsd --help\n", text);
+    g_autofree char *line = g_strdup_printf("%s; see raftfsd --help", text);
+    tell(line);
     return EXIT_USAGE;
 }
 
