@@ -158,14 +158,12 @@ int main(int argc, char **argv)
     struct errmsg msg = {0};
     struct bench b = {0};
 
-#ifdef HAVE_STORES
     struct store_mem_disk *disk = store_mem_disk_create();
     if (strcmp(which, "mem") == 0 && store_mem_open(disk, "bench", &store) < 0)
         return 1;
     if (strcmp(which, "rocks") == 0 &&
         store_rocks_open(t_path(t_tmpdir(), "rocks"), &store, &msg) < 0)
         return fprintf(stderr, "%s\n", msg.text), 1;
-#endif
     rng_seed(&b.rng, 1);
     if (kv_open(store, 1, SHARDS, &b.kv, &msg) < 0)
         return fprintf(stderr, "%s\n", msg.text), 1;
@@ -178,8 +176,6 @@ int main(int argc, char **argv)
     run(&b, "exists, max64, time64 on 256 bytes", entries, true);
     kv_close(b.kv);
     store->ops->close(store);
-#ifdef HAVE_STORES
     store_mem_disk_destroy(disk);
-#endif
     return 0;
 }

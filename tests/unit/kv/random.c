@@ -236,7 +236,6 @@ TEST(a_replica_that_crashed_anywhere_replays_to_the_same_bytes)
     script_finish(&s);
 }
 
-#ifdef HAVE_STORES
 static void flushed(void *arg, int err)
 {
     *(int *)arg = err;
@@ -272,7 +271,6 @@ TEST(a_store_that_crashes_again_and_again_ends_with_the_same_bytes)
     whole->ops->close(whole);
     script_finish(&s);
 }
-#endif
 
 /* --- fuzz ------------------------------------------------------------------------------------- */
 
@@ -342,7 +340,5 @@ TEST(damaged_transactions_are_answered)
 T_MAIN(T(random_transactions_do_what_the_model_does),
        T(the_same_entries_make_the_same_bytes_however_they_are_portioned),
        T(a_replica_that_crashed_anywhere_replays_to_the_same_bytes),
-#ifdef HAVE_STORES
        T(a_store_that_crashes_again_and_again_ends_with_the_same_bytes),
-#endif
        T(random_bytes_are_answered_as_invalid), T(damaged_transactions_are_answered))
