@@ -4,9 +4,9 @@
  * (DESIGN 4.4, 5). mr/ provides /jobs, fs/fuse provides /.raftfs.
  *
  * An overlay names files in real directories. The daemon asks it before the volume on LOOKUP and
- * mixes its listed names into READDIR. Opened, a file's content is a snapshot taken at open (or made
- * by read, for `wait`); the daemon uses direct_io and timeout 0, reports the size of the snapshot,
- * and answers unlink with 0.
+ * mixes its listed names into READDIR. Opened, a file's content is a snapshot taken at open (or
+ * made by read, for `wait`); the daemon uses direct_io and timeout 0, reports the size of the
+ * snapshot, and answers unlink with 0.
  *
  * Functions return 0 or a negative errno, may be called from any thread, and may block with the
  * thread's cancel (volume_thread_cancel) honoured.
@@ -15,12 +15,12 @@
 
 #include "fs/volume.h"
 
-struct synth_node {    /* what lookup finds */
-    const char *name;  /* static or owned by the overlay */
-    uint64_t id;       /* the overlay's own; with the directory it names the file */
-    uint32_t mode;     /* S_IFREG | permissions; S_IFDIR for a synthetic directory */
+struct synth_node {   /* what lookup finds */
+    const char *name; /* static or owned by the overlay */
+    uint64_t id;      /* the overlay's own; with the directory it names the file */
+    uint32_t mode;    /* S_IFREG | permissions; S_IFDIR for a synthetic directory */
     uint32_t uid, gid;
-    bool hidden;       /* found by name, not listed (wait, tasks' input) */
+    bool hidden; /* found by name, not listed (wait, tasks' input) */
 };
 
 struct synth_file; /* an open synthetic file, the overlay's */
@@ -43,8 +43,8 @@ struct synth_ops {
     /*
      * Submission (DESIGN 5): the daemon tells of real files in directories for which `watches` is
      * true. check: a FLUSH of a handle that wrote (a negative errno goes to close(2)); settled: its
-     * RELEASE, or a rename onto `name` from a name that was not a job's. opening: before an open for
-     * write or truncate (-ETXTBSY).
+     * RELEASE, or a rename onto `name` from a name that was not a job's. opening: before an open
+     * for write or truncate (-ETXTBSY).
      */
     bool (*watches)(void *ctx, fs_ino dir, const char *name);
     int (*check)(void *ctx, fs_ino dir, const char *name, fs_ino ino,

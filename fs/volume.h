@@ -4,15 +4,15 @@
  * (DESIGN 4). fs/fuse puts libfuse in front of it; mr/ and tests use it directly.
  *
  * Every function returns 0 (or a count) or a negative errno and may be called from any thread.
- * Permission checks are the caller's (the kernel's default_permissions) except where said: the sticky
- * rule and suid/sgid clearing are done here, in the transaction. `who` is the caller's identity: it
- * owns what is created and decides about sgid inheritance. All operations wait for the cluster as
- * long as it takes unless the thread's cancel (volume_thread_cancel) fires: then -EINTR, and the
- * operation may still happen, once.
+ * Permission checks are the caller's (the kernel's default_permissions) except where said: the
+ * sticky rule and suid/sgid clearing are done here, in the transaction. `who` is the caller's
+ * identity: it owns what is created and decides about sgid inheritance. All operations wait for the
+ * cluster as long as it takes unless the thread's cancel (volume_thread_cancel) fires: then -EINTR,
+ * and the operation may still happen, once.
  *
- * Consistency: DESIGN 4.2. Data written through a handle sits in the volume's write buffer (4.3) and
- * is seen by every handle of this volume at once; flush, fsync and close make it durable and visible
- * elsewhere, and report a final error of the flush once per handle.
+ * Consistency: DESIGN 4.2. Data written through a handle sits in the volume's write buffer (4.3)
+ * and is seen by every handle of this volume at once; flush, fsync and close make it durable and
+ * visible elsewhere, and report a final error of the flush once per handle.
  */
 #pragma once
 
@@ -24,14 +24,14 @@ struct volume;
 struct volume_file; /* an open file */
 typedef uint64_t fs_ino;
 
-#define FS_ROOT       ((fs_ino)1)
-#define FS_NAME_MAX   255
-#define FS_SYMLINK_MAX 4095
-#define FS_BLOCK      KIB(64)
+#define FS_ROOT         ((fs_ino)1)
+#define FS_NAME_MAX     255
+#define FS_SYMLINK_MAX  4095
+#define FS_BLOCK        KIB(64)
 #define FS_INODE_STRIPE KIB(128) /* stripe 0, with the inode */
-#define FS_STRIPE     MIB(16)
-#define FS_FILE_MAX   (UINT64_C(1) << 46) /* 64 TiB */
-#define FS_APPEND_MAX MIB(1)
+#define FS_STRIPE       MIB(16)
+#define FS_FILE_MAX     (UINT64_C(1) << 46) /* 64 TiB */
+#define FS_APPEND_MAX   MIB(1)
 
 struct volume_caller {
     uint32_t uid, gid, pid;
@@ -53,9 +53,9 @@ struct volume_attr {
 };
 
 struct volume_options {
-    struct client *client;      /* borrowed */
-    uint64_t buffer_inode_max;  /* 0: 4 MiB */
-    uint64_t buffer_total_max;  /* 0: 32 MiB */
+    struct client *client;     /* borrowed */
+    uint64_t buffer_inode_max; /* 0: 4 MiB */
+    uint64_t buffer_total_max; /* 0: 32 MiB */
 };
 
 /* Makes the file system's root if the store is empty; takes a mount number. */
@@ -66,16 +66,25 @@ void volume_thread_cancel(struct client_cancel *x);
 struct client *volume_client(struct volume *v);
 
 /* Names. */
-NODISCARD int volume_lookup(struct volume *v, fs_ino dir, const char *name, struct volume_attr *ret);
+NODISCARD int volume_lookup(struct volume *v, fs_ino dir, const char *name,
+                            struct volume_attr *ret);
 NODISCARD int volume_getattr(struct volume *v, fs_ino ino, struct volume_attr *ret);
 
 enum { /* which fields of setattr count */
-    VOLUME_MODE = 1, VOLUME_UID = 2, VOLUME_GID = 4, VOLUME_SIZE = 8, VOLUME_ATIME = 16,
-    VOLUME_MTIME = 32, VOLUME_ATIME_NOW = 64, VOLUME_MTIME_NOW = 128, VOLUME_CTIME = 256,
+       VOLUME_MODE = 1,
+       VOLUME_UID = 2,
+       VOLUME_GID = 4,
+       VOLUME_SIZE = 8,
+       VOLUME_ATIME = 16,
+       VOLUME_MTIME = 32,
+       VOLUME_ATIME_NOW = 64,
+       VOLUME_MTIME_NOW = 128,
+       VOLUME_CTIME = 256,
 };
 NODISCARD int volume_setattr(struct volume *v, fs_ino ino, const struct volume_caller *who,
                              unsigned which, const struct volume_attr *a, struct volume_attr *ret);
-/* A file, directory, symlink (target) or special file by the type bits of mode. -EEXIST if there. */
+/* A file, directory, symlink (target) or special file by the type bits of mode. -EEXIST if there.
+ */
 NODISCARD int volume_mknod(struct volume *v, fs_ino dir, const char *name,
                            const struct volume_caller *who, uint32_t mode, uint32_t rdev,
                            const char *target, struct volume_attr *ret);
@@ -93,11 +102,11 @@ NODISCARD int volume_rename(struct volume *v, fs_ino from_dir, const char *from,
 /* The target into buf (FS_SYMLINK_MAX + 1 bytes), NUL-terminated. */
 NODISCARD int volume_readlink(struct volume *v, fs_ino ino, char *buf);
 
-/* Directory entries after `cookie` (0: from the start); each returns false to stop. "." and ".." are
- * the caller's. A cookie is the name's hash; entries of one hash are never split (4.1). attr is NULL
- * unless with_attr. */
-typedef bool volume_entry_fn(void *arg, const char *name, fs_ino ino, uint32_t type, uint64_t cookie,
-                             const struct volume_attr *attr);
+/* Directory entries after `cookie` (0: from the start); each returns false to stop. "." and ".."
+ * are the caller's. A cookie is the name's hash; entries of one hash are never split (4.1). attr is
+ * NULL unless with_attr. */
+typedef bool volume_entry_fn(void *arg, const char *name, fs_ino ino, uint32_t type,
+                             uint64_t cookie, const struct volume_attr *attr);
 NODISCARD int volume_readdir(struct volume *v, fs_ino dir, uint64_t cookie, bool with_attr,
                              volume_entry_fn *each, void *arg);
 
@@ -141,9 +150,10 @@ NODISCARD int volume_setlk(struct volume *v, fs_ino ino, const struct volume_loc
 
 NODISCARD int volume_statfs(struct volume *v, struct statvfs *ret);
 
-/* Path convenience for mr/ and tests: resolves from the root, following symlinks unless nofollow. */
+/* Path convenience for mr/ and tests: resolves from the root, following symlinks unless nofollow.
+ */
 NODISCARD int volume_resolve(struct volume *v, const char *path, bool nofollow,
                              struct volume_attr *ret);
-/* Whether `who` may do `mask` (R_OK W_OK X_OK) on an inode with these attributes: the kernel's rule,
- * for callers that have no kernel in front (mr/). */
+/* Whether `who` may do `mask` (R_OK W_OK X_OK) on an inode with these attributes: the kernel's
+ * rule, for callers that have no kernel in front (mr/). */
 bool volume_access(const struct volume_attr *a, const struct volume_caller *who, int mask);
