@@ -77,6 +77,8 @@ static void next_prefix(GByteArray *a)
         g_byte_array_set_size(a, a->len - 1);
     if (a->len > 0)
         a->data[a->len - 1]++;
+    while (a->len < 2) /* behind shard 255: 01 00 */
+        g_byte_array_append(a, (const uint8_t *)"", 1);
 }
 
 /* A connection for a command on this key. CTL_OK, or what to return after telling. */

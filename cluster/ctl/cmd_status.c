@@ -7,9 +7,10 @@
 #include "cluster/ctl/ctl.h"
 #include "cluster/ctl/json.h"
 
-/* A leader steps down when it hears no majority for an election time-out; a member that was heard
- * within this counts as up. */
-#define HEARD_MS_MAX 3000
+/* A voter counts as up when the leader heard it within this; when we could not reach it ourselves,
+ * only if that was at its last heartbeats. */
+#define HEARD_MS_MAX   3000
+#define HEARD_MS_DOUBT 500
 
 /* cluster/raft's roles, as GROUP_STATUS carries them. */
 enum { ROLE_LEADER = 3 };
@@ -89,6 +90,14 @@ static bool is_leader(const struct answer *a)
     return a->error == 0 && a->group && a->group->role == ROLE_LEADER;
 }
 
+static struct answer *find_answer(struct status *s, uint32_t node)
+{
+    for (unsigned i = 0; i < s->n; i++)
+        if (s->answers[i].node == node)
+            return &s->answers[i];
+    return NULL;
+}
+
 static void judge(struct status *s)
 {
     for (unsigned i = 0; i < s->n; i++) {
@@ -99,12 +108,14 @@ static void judge(struct status *s)
     if (!s->leader)
         return;
     const struct group_status *g = s->leader->group;
+    s->n_up = 1;
     for (uint32_t i = 0; i < g->n_members; i++) {
         const struct member_status *m = &g->members[i];
-        s->n_up += m->node == s->leader->node || m->heard_ms <= HEARD_MS_MAX;
-        for (unsigned k = 0; k < s->n; k++)
-            if (s->answers[k].node == m->node)
-                s->answers[k].follows = m;
+        struct answer *a = find_answer(s, m->node);
+        if (a)
+            a->follows = m;
+        uint64_t max_ms = a && a->error == 0 ? HEARD_MS_MAX : HEARD_MS_DOUBT;
+        s->n_up += m->node != s->leader->node && m->heard_ms <= max_ms;
     }
     s->quorum = s->n_up * 2 > g->n_voters;
 }

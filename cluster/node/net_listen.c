@@ -152,7 +152,7 @@ int net_uv_listen(struct net_uv *n, const char *address, struct errmsg *msg)
 {
     struct addr addr;
     struct addr_sock sock;
-    int fd;
+    int fd = -1;
     int err = addr_parse(address, msg, &addr);
     if (err < 0)
         return err;
