@@ -214,9 +214,7 @@ void group_destroy(struct group *g)
 
 void group_tick(struct group *g)
 {
-    /* Its own log write hangs: let the others elect somebody whose disk works. */
-    if (!(group_is_leader(g) && node_log_overdue(g->node)))
-        raft_tick(g->raft);
+    raft_tick(g->raft);
     waits_tick(g->waits);
     snapshots_tick(g);
 }
@@ -254,12 +252,9 @@ void group_propose(struct group *g, enum kv_command cmd, struct bytes body, stru
     struct node *n = g->node;
     raft_index index;
     raft_term term;
-    int err = -ERR_BUSY;
-    if (!(group_is_leader(g) && node_log_overdue(n))) {
-        struct buf *data = kv_command(cmd, body);
-        err = raft_propose(g->raft, data, n->env.wall_ns(n->env.ctx), &index, &term);
-        buf_unref(data);
-    }
+    struct buf *data = kv_command(cmd, body);
+    int err = raft_propose(g->raft, data, n->env.wall_ns(n->env.ctx), &index, &term);
+    buf_unref(data);
     if (err < 0) {
         n->counters.refused++;
         if (r)

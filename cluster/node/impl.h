@@ -93,8 +93,8 @@ struct node {
 void node_log(struct node *n, enum log_level level, const char *fmt, ...) PRINTF_LIKE(3, 4);
 NORETURN void node_fatal(struct node *n, int err, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
-/* A log write has been under way, or has waited for room, for longer than an election time-out: who
- * leads must not look alive (reference/raft.md 4.8). */
+/* A log write has been under way, or has waited for room, for longer than an election time-out: a
+ * core that leads steps down by itself (reference/raft.md 4.8), the status says why. */
 bool node_log_overdue(const struct node *n);
 /* A ticket whose record was just queued in the wal. */
 void node_log_ticket(struct node *n, struct group *g, uint64_t ticket);

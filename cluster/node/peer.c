@@ -169,15 +169,10 @@ void peer_closed(struct conn *c)
 
 /* --- messages --------------------------------------------------------------------------------- */
 
-static bool sounds_alive(const struct raft_msg *m)
-{
-    return m->type == RAFT_APPEND || m->type == RAFT_HEARTBEAT;
-}
-
 void peer_send_raft(struct node *n, uint32_t gid, const struct raft_msg *m)
 {
     struct peer *p = peer_find(n, m->to);
-    if (!p || !p->link || (sounds_alive(m) && node_log_overdue(n))) {
+    if (!p || !p->link) {
         n->counters.raft_dropped++;
         return;
     }
