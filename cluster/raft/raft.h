@@ -11,17 +11,17 @@
  * The host's duties, in order, for each ready (DESIGN.md 3.6):
  *   1. send `send` (a message may be lost, doubled or reordered; the core copes);
  *   2. make `persist` durable, hard state and entries in one step, and then call
- *      raft_persisted(ticket). Tickets complete in the order in which they were handed out. Messages
- *      that depend on the write are kept inside the core and appear in `send` of a later ready;
- *   3. apply `apply` in order and call raft_applied. Committed entries may be handed out before this
- *      node's own disk has them (dissertation 10.2.1);
+ *      raft_persisted(ticket). Tickets complete in the order in which they were handed out.
+ * Messages that depend on the write are kept inside the core and appear in `send` of a later ready;
+ *   3. apply `apply` in order and call raft_applied. Committed entries may be handed out before
+ * this node's own disk has them (dissertation 10.2.1);
  *   4. serve `reads` when applied >= their index.
  *
  * Invariants (asserted): term and commit never go back; applied <= commit <= last; at most one vote
- * per term; a leader never overwrites its own log; only entries of the current term are committed by
- * counting (5.4.2, figure 8); an acknowledgement never names an index that is not persisted here
- * with the term that is acknowledged: completions carry a ticket, and truncation drops what a ticket
- * covered (the ABA of reference/raft.md 4.13).
+ * per term; a leader never overwrites its own log; only entries of the current term are committed
+ * by counting (5.4.2, figure 8); an acknowledgement never names an index that is not persisted here
+ * with the term that is acknowledged: completions carry a ticket, and truncation drops what a
+ * ticket covered (the ABA of reference/raft.md 4.13).
  *
  * Threads: none; one caller at a time. Memory: entries keep a reference on their buf; what a ready
  * shows is borrowed until the next call on the same raft.
@@ -79,13 +79,13 @@ struct raft_msg {
     enum raft_msg_type type;
     raft_id from, to;
     raft_term term;
-    raft_index index;    /* APPEND: prev index; VOTE: last index; APPEND_RESP: match or rejected
-                            prev; HEARTBEAT_RESP: received, durable or not */
-    raft_term log_term;  /* APPEND: prev term; VOTE: last term */
-    raft_index commit;   /* APPEND, HEARTBEAT */
+    raft_index index;   /* APPEND: prev index; VOTE: last index; APPEND_RESP: match or rejected
+                           prev; HEARTBEAT_RESP: received, durable or not */
+    raft_term log_term; /* APPEND: prev term; VOTE: last term */
+    raft_index commit;  /* APPEND, HEARTBEAT */
     bool reject;
-    raft_index hint;     /* rejecting APPEND_RESP: fast conflict back-up (paper 5.3, end);
-                            HEARTBEAT_RESP: match */
+    raft_index hint; /* rejecting APPEND_RESP: fast conflict back-up (paper 5.3, end);
+                        HEARTBEAT_RESP: match */
     raft_term hint_term;
     uint64_t read_round; /* HEARTBEAT(_RESP): newest read round, never reused (raft.md 4.9) */
     const struct raft_entry *entries;
@@ -101,13 +101,13 @@ struct raft_hard {
 };
 
 struct raft_persist {
-    uint64_t ticket;           /* 0: nothing to persist */
+    uint64_t ticket; /* 0: nothing to persist */
     bool hard_changed;
     struct raft_hard hard;
-    raft_index truncate_from;  /* 0, or: forget entries >= this one first (logged: raft.md 4.17) */
+    raft_index truncate_from; /* 0, or: forget entries >= this one first (logged: raft.md 4.17) */
     const struct raft_entry *entries;
     unsigned n_entries;
-    bool reset;                /* a snapshot was installed: the log now starts after reset_index */
+    bool reset; /* a snapshot was installed: the log now starts after reset_index */
     raft_index reset_index;
     raft_term reset_term;
 };
@@ -125,10 +125,10 @@ struct raft_ready {
     unsigned n_apply;
     const struct raft_read *reads;
     unsigned n_reads;
-    const raft_id *snapshots;  /* followers that need a snapshot; each shown once per need */
+    const raft_id *snapshots; /* followers that need a snapshot; each shown once per need */
     unsigned n_snapshots;
-    bool role_changed;         /* role, term or known leader differ from the last ready: the host
-                                  fails its waiting proposals and reads when no longer leader */
+    bool role_changed; /* role, term or known leader differ from the last ready: the host
+                          fails its waiting proposals and reads when no longer leader */
 };
 
 struct raft_status {
@@ -136,7 +136,7 @@ struct raft_status {
     enum raft_role role;
     raft_term term;
     raft_index first, last, persisted, commit, applied;
-    bool leading;       /* leader with its own-term no-op applied: may serve */
+    bool leading; /* leader with its own-term no-op applied: may serve */
 };
 
 /* What a leader knows of one member, for `status`. */
@@ -155,10 +155,11 @@ struct raft_config {
     struct rng *rng;                          /* borrowed */
 };
 
-/* State found on disk: hard state, snapshot point (everything <= snap_index is in the state machine;
- * applied starts there) and entries snap_index+1 .. in order. The core takes references. The host
- * leaves out a log whose entry at snap_index has another term than the state machine says: it is the
- * log of before an installation whose `reset` was not written any more. NULL: a new replica. */
+/* State found on disk: hard state, snapshot point (everything <= snap_index is in the state
+ * machine; applied starts there) and entries snap_index+1 .. in order. The core takes references.
+ * The host leaves out a log whose entry at snap_index has another term than the state machine says:
+ * it is the log of before an installation whose `reset` was not written any more. NULL: a new
+ * replica. */
 struct raft_restore {
     struct raft_hard hard;
     raft_index snap_index;
@@ -186,9 +187,10 @@ void raft_tick(struct raft *r);
 int raft_step(struct raft *r, const struct raft_msg *m);
 
 /* Leader only. Takes a reference on data. -ERR_NOT_LEADER; -ERR_BUSY over UNCOMMITTED_BYTES_MAX;
- * -ERR_TOO_BIG over RAFT_ENTRY_BYTES_MAX; -ERR_INVALID without data. Appends are composed when raft_ready is called, so what is proposed between two
- * readies travels in one message. *ret_index/_term name the entry: it was committed if and only if
- * an entry of that index and term is applied. */
+ * -ERR_TOO_BIG over RAFT_ENTRY_BYTES_MAX; -ERR_INVALID without data. Appends are composed when
+ * raft_ready is called, so what is proposed between two readies travels in one message.
+ * *ret_index/_term name the entry: it was committed if and only if an entry of that index and term
+ * is applied. */
 NODISCARD int raft_propose(struct raft *r, struct buf *data, uint64_t now_ns, raft_index *ret_index,
                            raft_term *ret_term);
 
@@ -203,15 +205,17 @@ void raft_applied(struct raft *r, raft_index upto);
 /* Forgets entries <= upto (which must be applied): the host has them in a flushed state store. */
 void raft_compact(struct raft *r, raft_index upto);
 
-/* The state machine now is the snapshot (durably). Ask raft_wants_snapshot first; false, and nothing
- * changed, when commit has already passed it, this node leads, or the arguments make no sense. Keeps a suffix that agrees (index, term), drops the log otherwise; the next
- * ready's `persist` has reset set and lists the kept suffix again. The leader learns of it by an
+/* The state machine now is the snapshot (durably). Ask raft_wants_snapshot first; false, and
+ * nothing changed, when commit has already passed it, this node leads, or the arguments make no
+ * sense. Keeps a suffix that agrees (index, term), drops the log otherwise; the next ready's
+ * `persist` has reset set and lists the kept suffix again. The leader learns of it by an
  * APPEND_RESP for `index` once that is persisted. */
 bool raft_wants_snapshot(const struct raft *r, raft_index index, raft_term term);
 bool raft_install(struct raft *r, raft_id from, raft_term from_term, raft_index index,
                   raft_term term, uint64_t time_ns, const struct raft_conf *conf);
-/* Leader: streaming to `to` ended. Appends go on when the follower says that it is installed (or says
- * nothing of it for an election time-out); on failure it is probed again at its next answer. */
+/* Leader: streaming to `to` ended. Appends go on when the follower says that it is installed (or
+ * says nothing of it for an election time-out); on failure it is probed again at its next answer.
+ */
 void raft_snapshot_sent(struct raft *r, raft_id to, raft_index index, bool ok);
 
 /* Tries to become leader now (tests, `leader move` later). */
