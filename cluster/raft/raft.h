@@ -12,9 +12,10 @@
  *   1. send `send` (a message may be lost, doubled or reordered; the core copes);
  *   2. make `persist` durable, hard state and entries in one step, and then call
  *      raft_persisted(ticket). Tickets complete in the order in which they were handed out.
- * Messages that depend on the write are kept inside the core and appear in `send` of a later ready;
+ *      Messages that depend on the write are kept inside the core and appear in `send` of a
+ *      later ready;
  *   3. apply `apply` in order and call raft_applied. Committed entries may be handed out before
- * this node's own disk has them (dissertation 10.2.1);
+ *      this node's own disk has them (dissertation 10.2.1);
  *   4. serve `reads` when applied >= their index.
  *
  * Invariants (asserted): term and commit never go back; applied <= commit <= last; at most one vote
