@@ -14,6 +14,7 @@
 #include "cluster/base/identity.h"
 #include "cluster/base/msg.h"
 #include "cluster/base/tls.h"
+#include "cluster/node/log_gate.h"
 #include "cluster/node/service.h"
 
 #define EXIT_USAGE 2
@@ -34,6 +35,7 @@ struct daemon {
     int lock_fd;
     struct tls_ctx *tls;
     struct rng rng;
+    struct log_gate *gate;
     struct host *host;
     struct disk *disk;
     struct store_maker *stores;
@@ -64,7 +66,15 @@ NORETURN static void on_fatal(void *ctx, int err, const char *text)
 
 static void on_log(void *ctx, int level, const char *text)
 {
-    log_event((enum log_level)level, "%s", text);
+    struct daemon *d = ctx;
+    uint64_t held;
+    if (level > (int)d->conf.log_level ||
+        !log_gate_pass(d->gate, clock_mono_ns() / 1000000u, (enum log_level)level, text, &held))
+        return;
+    if (held > 0)
+        log_event((enum log_level)level, "%s suppressed=%" PRIu64, text, held);
+    else
+        log_event((enum log_level)level, "%s", text);
 }
 
 static void on_lead(void *ctx, uint32_t gid, bool leading)
@@ -182,7 +192,7 @@ static int start_services(struct daemon *d, struct errmsg *msg)
     return 0;
 }
 
-/* The ports last: whoever connects is served. */
+/* A busy port is noticed first and nobody can connect before the node is there. */
 static int start(struct daemon *d, int parent_fd, struct errmsg *msg)
 {
     if (chdir("/") < 0)
@@ -192,17 +202,20 @@ static int start(struct daemon *d, int parent_fd, struct errmsg *msg)
         return err;
     raise_descriptors();
     rng_seed_os(&d->rng);
+    d->gate = log_gate_create();
     d->host = host_create(d->tls);
     d->disk = host_disk(d->host, disk_posix_create());
     d->stores = store_rocks_maker_create();
     if (parent_fd >= 0)
         err = host_watch_parent(d->host, parent_fd, msg);
+    for (unsigned i = 0; i < d->conf.n_listen && err == 0; i++)
+        err = net_uv_bind(host_net(d->host), d->conf.listen[i], msg);
     if (err == 0)
         err = start_node(d, msg);
     if (err == 0)
         err = start_services(d, msg);
-    for (unsigned i = 0; i < d->conf.n_listen && err == 0; i++)
-        err = net_uv_listen(host_net(d->host), d->conf.listen[i], msg);
+    if (err == 0)
+        err = net_uv_listen(host_net(d->host), msg);
     return err;
 }
 
@@ -217,6 +230,7 @@ static void finish(struct daemon *d)
     store_maker_destroy(d->stores);
     disk_posix_destroy(d->disk);
     host_destroy(d->host);
+    log_gate_destroy(d->gate);
     tls_ctx_destroy(d->tls);
     daemon_conf_finish(&d->conf);
     if (d->lock_fd >= 0)

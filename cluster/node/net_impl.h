@@ -72,6 +72,7 @@ struct listener {
     uv_poll_t *poll;
     bool local, paused;
     char *path; /* of a Unix socket: removed at the end */
+    char address[ADDR_TEXT_MAX];
 };
 
 struct net_uv {

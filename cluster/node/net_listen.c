@@ -122,6 +122,16 @@ static int remove_stale(const struct addr_sock *s, struct errmsg *msg)
     return 0;
 }
 
+static int cannot_listen(const char *address, int no, struct errmsg *msg)
+{
+    if (no == EADDRINUSE)
+        return errmsg_set(msg, -ERR_LOCKED,
+                          "listen on %s: the port is in use by another process: stop it, or change "
+                          "\"listen\"",
+                          address);
+    return errmsg_set(msg, err_from_errno(no), "listen on %s: %s", address, strerror(no));
+}
+
 static int open_socket(const struct addr_sock *s, const char *address, int *ret, struct errmsg *msg)
 {
     const int one = 1;
@@ -134,21 +144,16 @@ static int open_socket(const struct addr_sock *s, const char *address, int *ret,
         ok = fchmod(fd, 0600) == 0;
     else
         ok = setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) == 0;
-    if (ok && bind(fd, &s->any, s->len) == 0 && listen(fd, BACKLOG) == 0) {
+    if (ok && bind(fd, &s->any, s->len) == 0) {
         *ret = fd;
         return 0;
     }
     int saved = errno;
     close(fd);
-    if (saved == EADDRINUSE)
-        return errmsg_set(msg, -ERR_LOCKED,
-                          "listen on %s: the port is in use by another process: stop it, or change "
-                          "\"listen\"",
-                          address);
-    return errmsg_set(msg, err_from_errno(saved), "listen on %s: %s", address, strerror(saved));
+    return cannot_listen(address, saved, msg);
 }
 
-int net_uv_listen(struct net_uv *n, const char *address, struct errmsg *msg)
+int net_uv_bind(struct net_uv *n, const char *address, struct errmsg *msg)
 {
     struct addr addr;
     struct addr_sock sock;
@@ -177,13 +182,24 @@ int net_uv_listen(struct net_uv *n, const char *address, struct errmsg *msg)
 
     struct listener *l = &n->listeners[n->n_listeners++];
     *l = (struct listener){.net = n, .fd = fd, .local = addr.local, .poll = g_new0(uv_poll_t, 1)};
+    g_strlcpy(l->address, address, sizeof(l->address));
     if (addr.local)
         l->path = g_strdup(addr.host);
     int r = uv_poll_init(n->loop, l->poll, fd);
     ASSERT(r == 0);
     l->poll->data = l;
-    l->paused = true;
-    listener_resume(l);
+    return 0;
+}
+
+int net_uv_listen(struct net_uv *n, struct errmsg *msg)
+{
+    for (unsigned i = 0; i < n->n_listeners; i++) {
+        struct listener *l = &n->listeners[i];
+        if (listen(l->fd, BACKLOG) < 0)
+            return cannot_listen(l->address, errno, msg);
+        l->paused = true;
+        listener_resume(l);
+    }
     return 0;
 }
 

@@ -76,9 +76,15 @@ static void note_want(struct uv_conn *c)
 
 static void refused(struct uv_conn *c, int err)
 {
-    if (err == -ERR_TLS)
-        log_limited(LOG_WARN, "tls", "drop %s=\"%s\" why=\"%s\"", c->dialed ? "to" : "from",
-                    c->text, tls_reason(c->tls));
+    if (err == -ERR_TLS) {
+        const char *why = tls_reason(c->tls);
+        const char *way = c->dialed ? "to" : "from";
+        /* Two limits: a port scan must not hide a certificate that somebody has to renew. */
+        if (strstr(why, "certificate"))
+            log_limited(LOG_WARN, "certificate", "drop %s=\"%s\" why=\"%s\"", way, c->text, why);
+        else
+            log_limited(LOG_WARN, "handshake", "drop %s=\"%s\" why=\"%s\"", way, c->text, why);
+    }
     conn_die(c, err);
 }
 

@@ -13,8 +13,8 @@
  * net_uv_flush writes all frames of a connection at once. Frames also leave in net_uv_flush when
  * the host is about to block (a log sync): replication runs beside the leader's own disk write.
  *
- * Life: create, set the handler, listen, run, destroy; the loop must then run once more, to let go
- * of the handles. One thread, the loop's. It logs (log.h): it is a part of the node's loop.
+ * Life: create, bind, set the handler, listen, run, destroy; the loop must then run once more, to
+ * let go of the handles. One thread, the loop's. It logs (log.h): it is a part of the node's loop.
  */
 #pragma once
 
@@ -31,8 +31,10 @@ struct net_uv *net_uv_create(uv_loop_t *loop, struct tls_ctx *tls);
 void net_uv_set_handler(struct net_uv *n, const struct net_handler *handler);
 struct net *net_uv_net(struct net_uv *n);
 
-/* "host:port" or "unix:/path", any number of them. A path that nobody listens on is taken over. */
-NODISCARD int net_uv_listen(struct net_uv *n, const char *address, struct errmsg *msg);
+/* "host:port" or "unix:/path", any of up to 4. A path that nobody listens on is taken over. Nobody
+ * can connect before net_uv_listen. */
+NODISCARD int net_uv_bind(struct net_uv *n, const char *address, struct errmsg *msg);
+NODISCARD int net_uv_listen(struct net_uv *n, struct errmsg *msg);
 
 /* Callbacks for closed connections and for input that was left over by READ_BUDGET. Input from the
  * sockets themselves is delivered as the loop polls. */
