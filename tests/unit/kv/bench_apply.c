@@ -62,11 +62,12 @@ static void ignore(void *arg, int err)
 
 /* --- the run ---------------------------------------------------------------------------------- */
 
-static uint64_t now_ns(void)
+/* The thread's own time is the one to compare: the machine is shared. */
+static uint64_t now_ns(clockid_t clock)
 {
     struct timespec ts;
 
-    clock_gettime(CLOCK_MONOTONIC, &ts);
+    clock_gettime(clock, &ts);
     return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
@@ -116,23 +117,25 @@ static void run(struct bench *b, const char *what, size_t entries, bool file)
     struct kv_sink sink = {.reply = on_reply, .ctx = b};
     struct buf *data[BATCH];
     struct kv_entry e[BATCH];
-    uint64_t spent = 0;
+    uint64_t wall = 0, cpu = 0;
 
     for (size_t done = 0; done < entries; done += BATCH) {
         for (unsigned i = 0; i < BATCH; i++) {
             data[i] = draw(b, file);
             e[i] = (struct kv_entry){++b->index, 1, b->index * 1000, buf_bytes(data[i])};
         }
-        uint64_t t0 = now_ns();
+        uint64_t wall0 = now_ns(CLOCK_MONOTONIC), cpu0 = now_ns(CLOCK_THREAD_CPUTIME_ID);
         if (kv_apply(b->kv, e, BATCH, &sink) < 0)
             abort();
-        spent += now_ns() - t0;
+        cpu += now_ns(CLOCK_THREAD_CPUTIME_ID) - cpu0;
+        wall += now_ns(CLOCK_MONOTONIC) - wall0;
         for (unsigned i = 0; i < BATCH; i++)
             buf_unref(data[i]);
         if (b->flush)
             b->store->ops->flush(b->store, ignore, NULL);
     }
-    printf("%-34s %7.0f ns/entry  (%llu not OK)\n", what, (double)spent / (double)entries,
+    printf("%-36s %6.0f ns/entry of the thread, %6.0f ns passed (%llu not OK)\n", what,
+           (double)cpu / (double)entries, (double)wall / (double)entries,
            (unsigned long long)b->bad);
     b->bad = 0;
 }
