@@ -31,10 +31,11 @@
  * A batch is valid if and only if its head is and exactly `records` valid records fill exactly
  * `bytes` bytes. It is replayed as a whole or (torn) not at all.
  *
- * Recovery, in the order of seq. Let first(s) be the number in the first valid batch head of segment
- * s, and limit(s) the least first(t) of all later segments t, or infinity. Segments without a valid
- * batch head are not in use (made ready, or torn in their first batch). From s the batches expected,
- * expected + 1, ... below limit(s) are taken. What stops that is
+ * Recovery, in the order of seq. A segment is in use if its first batch is valid, or if any valid
+ * batch head stands behind that (then the first batch is damaged); else it was made ready only, or
+ * torn in its first batch. Let first(s) be the number in the first valid batch head of a segment s in
+ * use, and limit(s) the least first(t) of all later segments t in use, or infinity. From s the
+ * batches expected, expected + 1, ... below limit(s) are taken. What stops that is
  *   - limit(s): go on with the next segment. Batches of s from there on were superseded;
  *   - an invalid batch in the last segment in use, without any valid batch head of a higher number
  *     behind it: a torn tail, cut. It was never acknowledged, since one batch is written at a time

@@ -123,19 +123,46 @@ static bool find_head(const struct found *file, const uint8_t *p, uint64_t at, u
     return false;
 }
 
-/* Behind a first batch that is not ours there may be one that is: then the first one is damaged. */
-static int find_first(struct recovery *r, struct found *file)
+static bool batch_whole(const struct batch *b, const uint8_t *p)
+{
+    struct bytes rest = bytes_of(p + b->offset + sizeof(struct wal_batch_head), b->bytes);
+    uint32_t salt = record_salt(b->seq, b->number);
+    struct record rec;
+    for (uint32_t i = 0; i < b->records; i++)
+        if (rest.n == 0 || record_next(&rest, salt, &rec) != RECORD_OK)
+            return false;
+    return rest.n == 0;
+}
+
+/* A first batch that is not whole was torn, unless a batch stands behind it. first: its head, or
+ * NULL if that is not valid either. */
+static int search_behind(struct recovery *r, struct found *file, const struct batch *first)
 {
     uint8_t *p = NULL;
     int err = load_segment(r, file, file->size, &p);
     if (err < 0)
         return err;
     struct batch b;
-    file->in_use = find_head(file, p, WAL_BLOCK, 0, &b);
+    file->in_use = find_head(file, p, WAL_BLOCK, first ? first->number + 1 : 0, &b);
     if (file->in_use)
-        file->first = b.number;
+        file->first = first ? first->number : b.number;
     g_free(p);
     return 0;
+}
+
+static int check_first(struct recovery *r, struct found *file, const struct batch *first)
+{
+    uint8_t *p = NULL;
+    int err = load_segment(r, file, batch_length(first->bytes), &p);
+    if (err < 0)
+        return err;
+    file->in_use = batch_whole(first, p);
+    file->first = first->number;
+    g_free(p);
+    if (file->in_use)
+        return 0;
+    r->torn = true;
+    return search_behind(r, file, first);
 }
 
 /* What the file holds, by its first valid batch head. */
@@ -161,11 +188,7 @@ static int classify(struct recovery *r, struct found *file)
                       file->seq, WAL_SEGMENT_SUFFIX, b.seq);
         replay_suspect_all(&r->replay);
     }
-    if (v != BATCH_OK)
-        return find_first(r, file);
-    file->in_use = true;
-    file->first = b.number;
-    return 0;
+    return v == BATCH_OK ? check_first(r, file, &b) : search_behind(r, file, NULL);
 }
 
 /* --- batches ---------------------------------------------------------------------------------- */
@@ -189,15 +212,6 @@ static void commit_pending(struct recovery *r)
         if (rec.type != WAL_RECORD_GROUP)
             replay_record(&r->replay, &rec);
     r->pending = false;
-}
-
-static bool batch_whole(const struct batch *b, struct bytes rest, uint32_t salt)
-{
-    struct record rec;
-    for (uint32_t i = 0; i < b->records; i++)
-        if (rest.n == 0 || record_next(&rest, salt, &rec) != RECORD_OK)
-            return false;
-    return rest.n == 0;
 }
 
 static void take_batch(struct recovery *r, const struct batch *b, struct bytes records)
@@ -262,7 +276,7 @@ static bool replay_batch(struct recovery *r, const struct batch *b, uint64_t lim
 {
     struct bytes records = bytes_of(r->p + b->offset + sizeof(struct wal_batch_head), b->bytes);
     struct batch later;
-    if (batch_whole(b, records, record_salt(b->seq, b->number))) {
+    if (batch_whole(b, r->p)) {
         take_batch(r, b, records);
         return true;
     }
