@@ -396,6 +396,8 @@ static int check_answers(struct keeper *k)
 void orphan_add(struct volume *v, fs_ino ino)
 {
     pthread_mutex_lock(&v->lock);
+    if (g_hash_table_size(v->orphans) == 0)
+        pthread_cond_signal(&v->keeper_wake);
     g_hash_table_add(v->orphans, g_memdup2(&ino, sizeof(ino)));
     struct vnode *vn = g_hash_table_lookup(v->nodes, &ino);
     if (vn)
@@ -434,15 +436,24 @@ static int scan_all(struct volume *v)
     return rc;
 }
 
-/* Until it is time for the next step; false: stop. */
-static bool keeper_sleep(struct volume *v, uint64_t ns)
+static void wait_until(struct volume *v, uint64_t due)
 {
-    uint64_t due = clock_mono_ns() + ns;
     struct timespec until = {.tv_sec = (time_t)(due / 1000000000),
                              .tv_nsec = (long)(due % 1000000000)};
+    pthread_cond_timedwait(&v->keeper_wake, &v->lock, &until);
+}
+
+/* Until it is time for the next step, or something was unlinked or let go; false: stop. */
+static bool keeper_sleep(struct volume *v, uint64_t ns)
+{
+    uint64_t now = clock_mono_ns();
     pthread_mutex_lock(&v->lock);
     if (!v->stopping)
-        pthread_cond_timedwait(&v->keeper_wake, &v->lock, &until);
+        wait_until(v, now + ns);
+    /* More may follow: they are reclaimed together. */
+    uint64_t batch = clock_mono_ns() + ASKING_NS;
+    while (!v->stopping && g_hash_table_size(v->orphans) && clock_mono_ns() < batch)
+        wait_until(v, batch);
     bool go = !v->stopping;
     pthread_mutex_unlock(&v->lock);
     return go;
