@@ -15,7 +15,7 @@ ln -s /nowhere "$T/tree/dangling"
 chmod 640 "$T/tree/sub/f3"
 chmod 2755 "$T/tree/empty"
 touch -d '2001-02-03 04:05:06.789' "$T/tree/sub/f4"
-tar -C "$T" -cf - tree | tar xf - || fail "tar x"
+tar --format=posix -C "$T" -cf - tree | tar xf - || fail "tar x"
 diff -r "$T/tree" tree 2>&1 | grep -v dangling && fail "tar: differs"
 cp -a tree copy || fail "cp -a"
 list() { (cd "$1" && find . -printf '%P %y %m %n %s %T@ %l\n' | grep -v '^ d' | LC_ALL=C sort); }
