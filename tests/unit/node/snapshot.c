@@ -118,7 +118,30 @@ TEST(a_follower_that_dies_in_a_transfer_starts_it_anew)
     cluster_destroy(c);
 }
 
+TEST(a_follower_catches_up_while_others_go_on_writing)
+{
+    struct test_client *k;
+    uint64_t me;
+    struct cluster *c = busy(&k, &me);
+    unsigned late = a_follower(c);
+    cluster_kill(c, late);
+    write_many(c, k, me, 250);
+    cluster_start(c, late);
+    static uint8_t value[64 * 1024];
+    for (unsigned i = 0; !caught_up(c, late) || i < 300; i++) {
+        assert_true(i < 3000);
+        uint64_t id = client_ask_put(k, me, 1000 + i, "busy", bytes_of(value, sizeof(value)));
+        assert_int_equal(frame_status(c, client_wait(k, id), NULL), 0);
+        cluster_run(c, 1);
+    }
+    const char *first = strstr(c->nodes[late - 1].log->str, "snapshot-installed");
+    assert_non_null(first);
+    assert_null(strstr(first + 1, "snapshot-installed"));
+    cluster_destroy(c);
+}
+
 T_MAIN(T(a_follower_behind_the_log_gets_a_snapshot_and_then_the_log),
        T(an_installed_snapshot_survives_crashes_and_can_lead),
        T(a_transfer_goes_on_after_its_connection_broke),
-       T(a_follower_that_dies_in_a_transfer_starts_it_anew))
+       T(a_follower_that_dies_in_a_transfer_starts_it_anew),
+       T(a_follower_catches_up_while_others_go_on_writing))
