@@ -279,8 +279,10 @@ int main(int argc, char **argv)
     struct errmsg msg = {0};
     int r = parse(&p);
 
-    if (r)
+    if (r) {
+        stop(&p);
         return r - 1;
+    }
     log_init("raftfs", LOG_INFO);
     (void)signal(SIGPIPE, SIG_IGN);
     r = mount_point_prepare(p.options.mount_point, &p.mount_point, &msg);
