@@ -1,64 +1,90 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * apply.c - one entry after another: decide, gather one batch, write it, then bring memory up to
- * date, tell the watchers, answer. Nothing in memory changes before the write has succeeded.
+ * apply.c - one entry after another: decide, then put rows into the round; at the end of a round
+ * one batch, then the watchers and the answers of its entries.
+ *
+ * What is in memory (sessions, counters, cached rows) follows each entry at once, so after a failed
+ * batch it is ahead of the store: the state machine is broken then and refuses everything.
  */
 #include "cluster/kv/state.h"
 
-/* --- the batch -------------------------------------------------------------------------------- */
+/* A round ends here, so that memory stays bounded and the first answer does not wait for long. */
+#define ROUND_BYTES_MAX MIB(1)
+#define ROUND_ROWS_MAX  2000
 
-static void batch_put(struct kv *kv, struct bytes key, struct bytes value)
+/* --- rounds ----------------------------------------------------------------------------------- */
+
+static void give_notices(struct kv *kv, const struct kv_sink *sink)
 {
-    struct store_write w = {.op = STORE_PUT, .key = key, .value = value};
+    for (unsigned i = 0; i < kv->notices->len; i++) {
+        const struct notice *n = &g_array_index(kv->notices, struct notice, i);
 
-    g_array_append_val(kv->batch, w);
+        if (n->index)
+            sink->reply(sink->ctx, n->index, n->msg_type, n->bytes);
+        else if (kv_watched(kv, n->bytes))
+            sink->changed(sink->ctx, n->bytes, n->version);
+    }
+    g_array_set_size(kv->notices, 0);
+    arena_reset(&kv->notices_arena);
+    kv->notices_bytes = 0;
 }
 
-static void batch_delete(struct kv *kv, struct bytes key)
+static int end_round(struct kv *kv, const struct kv_sink *sink)
 {
-    struct store_write w = {.op = STORE_DELETE, .key = key};
-
-    g_array_append_val(kv->batch, w);
+    if (round_empty(&kv->round))
+        return 0;
+    kv->broken = round_write(&kv->round);
+    if (!kv->broken)
+        give_notices(kv, sink);
+    return kv->broken;
 }
 
-static void batch_format(struct kv *kv)
+static bool round_full(const struct kv *kv)
 {
-    uint8_t *p = arena_alloc(&kv->arena, 10);
-
-    put_le32(p, LAYOUT_FORMAT);
-    put_le32(p + 4, kv->gid);
-    p[8] = (uint8_t)kv->shards;
-    p[9] = (uint8_t)(kv->shards >> 8);
-    batch_put(kv, layout_format_key(&kv->arena), bytes_of(p, 10));
+    return kv->round.bytes + kv->notices_bytes >= ROUND_BYTES_MAX ||
+           kv->round.rows.slots->len >= ROUND_ROWS_MAX;
 }
 
-/* Writes the batch of this entry: the one point where it takes effect. */
-static int commit(struct kv *kv, const struct kv_entry *e)
+static void notify(struct kv *kv, struct notice n)
 {
-    uint8_t *p = arena_alloc(&kv->arena, 24);
-
-    put_le64(p, e->index);
-    put_le64(p + 8, e->term);
-    put_le64(p + 16, e->time_ns);
-    batch_put(kv, layout_applied_key(&kv->arena), bytes_of(p, 24));
-    if (!kv->formatted)
-        batch_format(kv);
-    int err = kv->store->ops->write(kv->store, &g_array_index(kv->batch, struct store_write, 0),
-                                    kv->batch->len);
-    if (err)
-        return err;
-    kv->formatted = true;
-    kv->index = e->index;
-    kv->term = e->term;
-    kv->time_ns = e->time_ns;
-    return 0;
+    n.bytes = arena_copy(&kv->notices_arena, n.bytes);
+    kv->notices_bytes += n.bytes.n;
+    g_array_append_val(kv->notices, n);
 }
 
 static void answer(struct kv *kv, const struct kv_entry *e, const struct kv_sink *sink,
                    unsigned type, struct bytes body)
 {
     if (sink && sink->reply)
-        sink->reply(sink->ctx, e->index, type, body);
+        notify(kv, (struct notice){.index = e->index, .msg_type = type, .bytes = body});
+}
+
+static void put_format(struct kv *kv)
+{
+    uint8_t p[10];
+
+    put_le32(p, LAYOUT_FORMAT);
+    put_le32(p + 4, kv->gid);
+    p[8] = (uint8_t)kv->shards;
+    p[9] = (uint8_t)(kv->shards >> 8);
+    round_put(&kv->round, layout_format_key(&kv->arena), bytes_of(p, sizeof(p)));
+    kv->formatted = true;
+}
+
+/* The entry has done its part: what it changed and that it was applied go into one batch. */
+static void applied(struct kv *kv, const struct kv_entry *e)
+{
+    uint8_t p[24];
+
+    put_le64(p, e->index);
+    put_le64(p + 8, e->term);
+    put_le64(p + 16, e->time_ns);
+    round_put(&kv->round, layout_applied_key(&kv->arena), bytes_of(p, sizeof(p)));
+    if (!kv->formatted)
+        put_format(kv);
+    kv->index = e->index;
+    kv->term = e->term;
+    kv->time_ns = e->time_ns;
 }
 
 /* --- transactions ----------------------------------------------------------------------------- */
@@ -86,15 +112,10 @@ static int step_counters(struct kv *kv, const uint16_t *shards, unsigned n,
 {
     reply->versions = arena_array(&kv->arena, n, sizeof(struct kv_version));
     for (unsigned i = 0; i < n; i++) {
-        uint8_t *p = arena_alloc(&kv->arena, 8);
-        struct kv_version *v = &reply->versions[i];
-
-        v->shard = shards[i];
-        int err = counter_next(kv, shards[i], &v->version);
+        reply->versions[i].shard = shards[i];
+        int err = counter_next(kv, shards[i], &reply->versions[i].version);
         if (err)
             return err;
-        put_le64(p, v->version);
-        batch_put(kv, layout_counter_key(&kv->arena, shards[i]), bytes_of(p, 8));
     }
     reply->n_versions = n;
     return 0;
@@ -109,67 +130,55 @@ static uint64_t version_of(const struct msg_txn_reply *reply, unsigned shard)
     assert_failed("a written key's shard has stepped its counter", __FILE__, __LINE__);
 }
 
-static void batch_slot(struct kv *kv, struct overlay_slot *slot, const struct msg_txn_reply *reply)
+static void put_counters(struct kv *kv, const struct msg_txn_reply *reply)
 {
-    if (!slot->exists) {
-        batch_delete(kv, slot->key);
-        return;
+    for (unsigned i = 0; i < reply->n_versions; i++) {
+        const struct kv_version *v = &reply->versions[i];
+        uint8_t p[8];
+
+        put_le64(p, v->version);
+        round_put(&kv->round, layout_counter_key(&kv->arena, v->shard), bytes_of(p, sizeof(p)));
+        kv->counters[v->shard] = v->version;
     }
-    uint8_t *p;
-    if (slot->room) {
-        p = (uint8_t *)slot->data.p - VALUE_HEAD;
-    } else {
-        p = arena_alloc(&kv->arena, VALUE_HEAD + slot->data.n);
-        if (slot->data.n)
-            memcpy(p + VALUE_HEAD, slot->data.p, slot->data.n);
-    }
-    layout_value_head(p, version_of(reply, layout_shard(slot->key)));
-    batch_put(kv, slot->key, bytes_of(p, VALUE_HEAD + slot->data.n));
 }
 
-static void batch_overlay(struct kv *kv, const struct msg_txn_reply *reply)
+static void put_overlay(struct kv *kv, const struct msg_txn_reply *reply,
+                        const struct kv_sink *sink)
 {
-    for (unsigned i = 0; i < kv->overlay.slots->len; i++) {
-        struct overlay_slot *slot = overlay_at(&kv->overlay, i);
+    bool tell = sink && sink->changed && g_hash_table_size(kv->watches) > 0;
 
-        if (slot->dirty)
-            batch_slot(kv, slot, reply);
+    for (unsigned i = 0; i < kv->overlay.slots->len; i++) {
+        const struct overlay_slot *slot = overlay_at(&kv->overlay, i);
+
+        if (!slot->dirty)
+            continue;
+        uint64_t version = slot->exists ? version_of(reply, layout_shard(slot->key)) : 0;
+        if (slot->exists)
+            round_put_value(&kv->round, slot->key, version, slot->data);
+        else
+            round_delete(&kv->round, slot->key);
+        struct bytes key = tell ? layout_client_key(&kv->arena, slot->key) : BYTES_NONE;
+        if (tell && kv_watched(kv, key))
+            notify(kv, (struct notice){.version = version, .bytes = key});
     }
 }
 
 /* The result, and on a client's first in this shard the trace by which its session finds it. */
-static void batch_result(struct kv *kv, const struct msg_txn *t, unsigned shard, struct bytes row)
+static void put_result(struct kv *kv, const struct msg_txn *t, unsigned shard, struct bytes row)
 {
     if (row.n == 0)
-        batch_put(kv, layout_trace_key(&kv->arena, t->client, shard), BYTES_NONE);
+        round_put(&kv->round, layout_trace_key(&kv->arena, t->client, shard), BYTES_NONE);
     result_add(row, t->seq, t->acked_below, enc_view(&kv->reply), &kv->row);
-    batch_put(kv, layout_result_key(&kv->arena, shard, t->client), enc_view(&kv->row));
-}
-
-static void tell_watchers(struct kv *kv, const struct msg_txn_reply *reply,
-                          const struct kv_sink *sink)
-{
-    if (!sink || !sink->changed || g_hash_table_size(kv->watches) == 0)
-        return;
-    for (unsigned i = 0; i < kv->overlay.slots->len; i++) {
-        struct overlay_slot *slot = overlay_at(&kv->overlay, i);
-
-        if (!slot->dirty)
-            continue;
-        struct bytes key = layout_client_key(&kv->arena, slot->key);
-        if (kv_watched(kv, key))
-            sink->changed(sink->ctx, key, slot->exists ? version_of(reply, layout_shard(key)) : 0);
-    }
+    round_put(&kv->round, layout_result_key(&kv->arena, shard, t->client), enc_view(&kv->row));
+    results_put(&kv->results, shard, t->client, enc_view(&kv->row));
 }
 
 /* An outcome that is not a result: nothing is kept, the same request may come again. */
 static int refuse(struct kv *kv, const struct kv_entry *e, const struct kv_sink *sink, int status)
 {
     struct msg_txn_reply reply = {.status = (uint16_t)status, .time = e->time_ns};
-    int err = commit(kv, e);
 
-    if (err)
-        return err;
+    applied(kv, e);
     enc_reset(&kv->reply);
     enc_txn_reply(&kv->reply, &reply);
     answer(kv, e, sink, MSG_txn_reply, enc_view(&kv->reply));
@@ -183,6 +192,7 @@ static int execute(struct kv *kv, const struct kv_entry *e, const struct msg_txn
 {
     struct txn_run run = {
         .store = kv->store,
+        .round = &kv->round,
         .arena = &kv->arena,
         .overlay = &kv->overlay,
         .txn = t,
@@ -196,21 +206,15 @@ static int execute(struct kv *kv, const struct kv_entry *e, const struct msg_txn
         err = step_counters(kv, shards, n_shards, &reply);
     if (err)
         return err;
-    if (reply.status == 0)
-        batch_overlay(kv, &reply);
     enc_reset(&kv->reply);
     enc_txn_reply(&kv->reply, &reply);
+    if (reply.status == 0) {
+        put_counters(kv, &reply);
+        put_overlay(kv, &reply, sink);
+    }
     if (n_shards)
-        batch_result(kv, t, shards[0], row);
-    err = commit(kv, e);
-    if (err)
-        return err;
-    for (unsigned i = 0; i < reply.n_versions; i++)
-        kv->counters[reply.versions[i].shard] = reply.versions[i].version;
-    if (n_shards)
-        results_put(&kv->results, shards[0], t->client, enc_view(&kv->row));
-    if (reply.status == 0)
-        tell_watchers(kv, &reply, sink);
+        put_result(kv, t, shards[0], row);
+    applied(kv, e);
     answer(kv, e, sink, MSG_txn_reply, enc_view(&kv->reply));
     return 0;
 }
@@ -218,12 +222,8 @@ static int execute(struct kv *kv, const struct kv_entry *e, const struct msg_txn
 static int answer_kept(struct kv *kv, const struct kv_entry *e, const struct kv_sink *sink,
                        struct bytes body)
 {
-    int err = commit(kv, e);
-
-    if (err)
-        return err;
-    /* A copy: the row may leave the cache while the callback looks for another result. */
-    answer(kv, e, sink, MSG_txn_reply, arena_copy(&kv->arena, body));
+    applied(kv, e);
+    answer(kv, e, sink, MSG_txn_reply, body);
     return 0;
 }
 
@@ -239,6 +239,9 @@ static int apply_txn(struct kv *kv, const struct kv_entry *e, struct bytes in,
     int err = kv_check(kv, &t);
     if (err)
         return refuse(kv, e, sink, -err);
+    err = txn_iterates(&t) ? end_round(kv, sink) : 0;
+    if (err)
+        return err;
     unsigned n = txn_shards_written(&t, shards);
     if (n == 0)
         return execute(kv, e, &t, shards, 0, row, sink);
@@ -267,18 +270,11 @@ static int answer_session(struct kv *kv, const struct kv_entry *e, const struct 
 {
     struct msg_session_reply reply = {.status = (uint16_t)status, .client = client};
 
+    applied(kv, e);
     enc_reset(&kv->reply);
     enc_session_reply(&kv->reply, &reply);
     answer(kv, e, sink, MSG_session_reply, enc_view(&kv->reply));
     return 0;
-}
-
-static int refuse_session(struct kv *kv, const struct kv_entry *e, const struct kv_sink *sink,
-                          int status, uint64_t client)
-{
-    int err = commit(kv, e);
-
-    return err ? err : answer_session(kv, e, sink, status, client);
 }
 
 static int apply_session_open(struct kv *kv, const struct kv_entry *e, struct bytes in,
@@ -287,23 +283,20 @@ static int apply_session_open(struct kv *kv, const struct kv_entry *e, struct by
     struct msg_session_open m;
 
     if (dec_session_open(in, &kv->arena, &m) < 0 || m.name.n > SESSION_NAME_MAX)
-        return refuse_session(kv, e, sink, ERR_INVALID, 0);
+        return answer_session(kv, e, sink, ERR_INVALID, 0);
     const struct session *old = sessions_of_nonce(&kv->sessions, m.nonce, m.name);
     if (old)
-        return refuse_session(kv, e, sink, 0, old->client);
+        return answer_session(kv, e, sink, 0, old->client);
     if (kv_sessions(kv) >= SESSIONS_MAX)
-        return refuse_session(kv, e, sink, ERR_BUSY, 0);
-    batch_put(kv, layout_session_key(&kv->arena, e->index),
+        return answer_session(kv, e, sink, ERR_BUSY, 0);
+    round_put(&kv->round, layout_session_key(&kv->arena, e->index),
               session_value(&kv->arena, m.nonce, e->time_ns, m.name));
-    int err = commit(kv, e);
-    if (err)
-        return err;
     sessions_add(&kv->sessions, e->index, m.nonce, e->time_ns, m.name);
     return answer_session(kv, e, sink, 0, e->index);
 }
 
 /* All that the client left: a row and a trace in each shard it wrote to, so at most SHARDS_MAX. */
-static int batch_traces(struct kv *kv, uint64_t client)
+static int drop_traces(struct kv *kv, uint64_t client)
 {
     struct store *store = kv->store;
     struct bytes lo, hi, key, value;
@@ -316,8 +309,8 @@ static int batch_traces(struct kv *kv, uint64_t client)
         err = layout_trace_shard(key, &shard);
         if (err)
             break;
-        batch_delete(kv, layout_result_key(&kv->arena, shard, client));
-        batch_delete(kv, arena_copy(&kv->arena, key));
+        round_delete(&kv->round, layout_result_key(&kv->arena, shard, client));
+        round_delete(&kv->round, key);
     }
     int broken = store->ops->iter_close(it);
     return err ? err : broken;
@@ -329,16 +322,15 @@ static int apply_session_close(struct kv *kv, const struct kv_entry *e, struct b
     struct msg_session_close m;
 
     if (dec_session_close(in, &kv->arena, &m) < 0)
-        return refuse_session(kv, e, sink, ERR_INVALID, 0);
+        return answer_session(kv, e, sink, ERR_INVALID, 0);
     if (!sessions_find(&kv->sessions, m.client))
-        return refuse_session(kv, e, sink, ERR_NO_SESSION, m.client);
-    int err = batch_traces(kv, m.client);
+        return answer_session(kv, e, sink, ERR_NO_SESSION, m.client);
+    int err = end_round(kv, sink); /* so that the store's iterator sees all traces */
+    if (!err)
+        err = drop_traces(kv, m.client);
     if (err)
         return err;
-    batch_delete(kv, layout_session_key(&kv->arena, m.client));
-    err = commit(kv, e);
-    if (err)
-        return err;
+    round_delete(&kv->round, layout_session_key(&kv->arena, m.client));
     sessions_remove(&kv->sessions, m.client);
     results_forget(&kv->results, m.client);
     return answer_session(kv, e, sink, 0, m.client);
@@ -351,9 +343,10 @@ static int apply_one(struct kv *kv, const struct kv_entry *e, const struct kv_si
     ASSERT(e->index == kv->index + 1);
     arena_reset(&kv->arena);
     overlay_reset(&kv->overlay);
-    g_array_set_size(kv->batch, 0);
-    if (e->data.n == 0)
-        return commit(kv, e);
+    if (e->data.n == 0) {
+        applied(kv, e);
+        return 0;
+    }
     struct bytes body = bytes_of(e->data.p + 1, e->data.n - 1);
     switch (e->data.p[0]) {
     case KV_CMD_TXN:
@@ -368,11 +361,10 @@ static int apply_one(struct kv *kv, const struct kv_entry *e, const struct kv_si
 
 int kv_apply(struct kv *kv, const struct kv_entry *entries, size_t n, const struct kv_sink *sink)
 {
-    for (size_t i = 0; i < n; i++) {
-        int err = apply_one(kv, &entries[i], sink);
-
-        if (err)
-            return err;
+    for (size_t i = 0; i < n && !kv->broken; i++) {
+        kv->broken = apply_one(kv, &entries[i], sink);
+        if (!kv->broken && (i + 1 == n || round_full(kv)))
+            kv->broken = end_round(kv, sink);
     }
-    return 0;
+    return kv->broken;
 }

@@ -84,11 +84,12 @@ int kv_open(struct store *store, uint32_t gid, uint16_t shards, struct kv **ret,
     kv->gid = gid;
     kv->shards = shards;
     sessions_init(&kv->sessions);
-    results_init(&kv->results, store);
+    round_init(&kv->round, store);
+    results_init(&kv->results, &kv->round);
     overlay_init(&kv->overlay);
     overlay_init(&kv->read_overlay);
     kv->watches = g_hash_table_new_full(watch_hash, watch_equal, watch_free, NULL);
-    kv->batch = g_array_new(false, false, sizeof(struct store_write));
+    kv->notices = g_array_new(false, false, sizeof(struct notice));
     kv->range = g_array_new(false, false, sizeof(unsigned));
     kv->counters = g_new(uint64_t, shards);
     for (unsigned i = 0; i < shards; i++)
@@ -118,9 +119,11 @@ void kv_close(struct kv *kv)
     overlay_finish(&kv->overlay);
     overlay_finish(&kv->read_overlay);
     g_hash_table_destroy(kv->watches);
-    g_array_free(kv->batch, true);
+    round_finish(&kv->round);
+    g_array_free(kv->notices, true);
     g_array_free(kv->range, true);
     g_free(kv->counters);
+    arena_finish(&kv->notices_arena);
     arena_finish(&kv->arena);
     enc_finish(&kv->reply);
     enc_finish(&kv->row);
@@ -155,6 +158,9 @@ int kv_read(struct kv *kv, const struct msg_txn *t, struct arena *a, struct msg_
 {
     int err = t->n_writes ? -ERR_INVALID : kv_check(kv, t);
 
+    if (kv->broken)
+        return kv->broken;
+
     if (err)
         return err;
     overlay_reset(&kv->read_overlay);
@@ -172,7 +178,8 @@ bool kv_result(struct kv *kv, const struct msg_txn *t, struct arena *a, struct b
     uint16_t shards[VERSIONS_MAX + 1];
     struct bytes row, body;
 
-    if (t->n_writes == 0 || kv_check(kv, t) < 0 || !sessions_find(&kv->sessions, t->client))
+    if (kv->broken || t->n_writes == 0 || kv_check(kv, t) < 0 ||
+        !sessions_find(&kv->sessions, t->client))
         return false;
     txn_shards_written(t, shards);
     if (results_get(&kv->results, shards[0], t->client, a, &row) < 0 ||

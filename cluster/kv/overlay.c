@@ -75,16 +75,17 @@ static void places_grow(struct overlay *o)
     }
 }
 
-struct overlay_slot *overlay_add(struct overlay *o, struct bytes key)
+struct overlay_slot *overlay_touch(struct overlay *o, struct bytes key)
 {
     struct overlay_slot slot = {.key = key, .hash = key_hash(key)};
 
     if (o->slots->len >= o->n_places / 2)
         places_grow(o);
     struct overlay_place *place = place_of(o, key, slot.hash);
-    ASSERT(place->round != o->round);
-    *place = (struct overlay_place){o->round, o->slots->len};
-    g_array_append_val(o->slots, slot);
+    if (place->round != o->round) {
+        *place = (struct overlay_place){o->round, o->slots->len};
+        g_array_append_val(o->slots, slot);
+    }
     return overlay_at(o, place->slot);
 }
 

@@ -18,8 +18,7 @@ struct overlay_slot {
     struct bytes key;
     struct bytes data; /* when exists */
     uint64_t version;  /* in the store; 0 absent; meaningful while !dirty */
-    size_t room;       /* > 0: data is the transaction's own, that many bytes long at most, with
-                          VALUE_HEAD free bytes in front */
+    size_t room;       /* > 0: data is the transaction's own, with room for so many bytes */
     uint32_t hash;
     bool exists;
     bool dirty; /* to be written: put if exists, else deleted */
@@ -44,7 +43,7 @@ static inline struct overlay_slot *overlay_at(struct overlay *o, unsigned i)
 
 /* NULL if the key was not touched. Slots move when one is added: keep indices, not pointers. */
 struct overlay_slot *overlay_find(struct overlay *o, struct bytes key);
-/* Adds a slot for a key that was not touched yet: absent and clean. `key` must live on. */
-struct overlay_slot *overlay_add(struct overlay *o, struct bytes key);
+/* The key's slot; a new one is absent and clean. `key` must live on. */
+struct overlay_slot *overlay_touch(struct overlay *o, struct bytes key);
 /* Indices of the slots within [lo, hi), in key order. */
 void overlay_range(struct overlay *o, struct bytes lo, struct bytes hi, GArray *ret_slots);

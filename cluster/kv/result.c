@@ -68,9 +68,9 @@ void result_add(struct bytes row, uint64_t seq, uint64_t acked_below, struct byt
 
 /* --- the cache -------------------------------------------------------------------------------- */
 
-void results_init(struct results *r, struct store *store)
+void results_init(struct results *r, struct round *round)
 {
-    *r = (struct results){.store = store, .slots = g_new0(struct results_slot, SLOTS)};
+    *r = (struct results){.round = round, .slots = g_new0(struct results_slot, SLOTS)};
 }
 
 void results_finish(struct results *r)
@@ -98,7 +98,7 @@ int results_get(struct results *r, unsigned shard, uint64_t client, struct arena
         *ret_row = enc_view(&slot->row);
         return 0;
     }
-    int err = r->store->ops->get(r->store, NULL, layout_result_key(a, shard, client), a, &row);
+    int err = round_get(r->round, layout_result_key(a, shard, client), a, &row);
     if (err && err != -ERR_NOT_FOUND)
         return err;
     if (!err && row.n == 0)

@@ -10,14 +10,14 @@
  * acked_below are gone, at most SESSION_WINDOW stay. An idle client's row is one reply without
  * reads: 8 + 12 + 40 bytes.
  *
- * The cache holds rows as they are in the store, in a fixed table (a later row takes the place of
- * an earlier one with the same hash), so that a busy client costs no get.
+ * The cache holds rows as they are in round and store, in a fixed table (a later row takes the
+ * place of an earlier one with the same hash), so that a busy client costs no get.
  */
 #pragma once
 
 #include "cluster/base/codec.h"
 #include "cluster/base/err.h"
-#include "cluster/store/store.h"
+#include "cluster/kv/round.h"
 
 enum result_state {
     RESULT_NEW,   /* not seen: to be executed */
@@ -35,7 +35,7 @@ void result_add(struct bytes row, uint64_t seq, uint64_t acked_below, struct byt
                 struct enc *ret);
 
 struct results {
-    struct store *store;
+    struct round *round; /* borrowed: where a row not cached is looked for */
     struct results_slot {
         uint64_t client;
         unsigned shard;
@@ -44,12 +44,12 @@ struct results {
     } * slots;
 };
 
-void results_init(struct results *r, struct store *store);
+void results_init(struct results *r, struct round *round);
 void results_finish(struct results *r);
 /* The row, borrowed from cache or arena until the next call; empty if there is none. */
 NODISCARD int results_get(struct results *r, unsigned shard, uint64_t client, struct arena *a,
                           struct bytes *ret_row);
-/* The store now holds this row. */
+/* The round now holds this row. */
 void results_put(struct results *r, unsigned shard, uint64_t client, struct bytes row);
-/* The client's rows are gone from the store. */
+/* The client's rows are gone. */
 void results_forget(struct results *r, uint64_t client);

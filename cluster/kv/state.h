@@ -6,6 +6,7 @@
 #include "cluster/kv/layout.h"
 #include "cluster/kv/overlay.h"
 #include "cluster/kv/result.h"
+#include "cluster/kv/round.h"
 #include "cluster/kv/session.h"
 #include "cluster/kv/txn.h"
 
@@ -23,15 +24,29 @@ struct kv {
     uint64_t *counters;  /* by shard, as in the store; COUNTER_UNKNOWN: not read yet */
     GHashTable *watches; /* struct watch by its key */
 
-    /* Scratch of the entry being applied, emptied for the next. */
+    /* Of the entries being applied, until their round is written. Empty between calls of kv_apply,
+     * so that readers need to look at the store alone. */
+    struct round round;
+    GArray *notices;            /* struct notice, for the sink once the round is written */
+    struct arena notices_arena; /* their bytes */
+    size_t notices_bytes;
+    int broken; /* the error that ended it: memory may be ahead of the store */
+
+    /* Scratch of one entry. */
     struct arena arena;
     struct overlay overlay;
-    GArray *batch; /* struct store_write */
     struct enc reply, row;
 
     /* Reads have their own: a sink's callback may read. */
     struct overlay read_overlay;
     GArray *range; /* of DELETE_RANGE, see txn.h */
+};
+
+struct notice {
+    uint64_t index; /* 0: `bytes` is a key that has changed to `version`; else it is a reply */
+    uint64_t version;
+    unsigned msg_type;
+    struct bytes bytes;
 };
 
 struct watch {

@@ -10,6 +10,13 @@
 /* Functions here return 0, a negative error of the store, or a positive status: the transaction's
  * outcome, if it is not OK. */
 
+static int get(struct txn_run *r, struct bytes key, struct bytes *ret)
+{
+    if (r->round)
+        return round_get(r->round, key, r->arena, ret);
+    return r->store->ops->get(r->store, r->view, key, r->arena, ret);
+}
+
 /* The key's slot, with its state loaded. */
 static int load(struct txn_run *r, struct bytes client_key, struct overlay_slot **ret)
 {
@@ -20,8 +27,8 @@ static int load(struct txn_run *r, struct bytes client_key, struct overlay_slot 
         *ret = slot;
         return 0;
     }
-    slot = overlay_add(r->overlay, key);
-    int err = r->store->ops->get(r->store, r->view, key, r->arena, &stored);
+    slot = overlay_touch(r->overlay, key);
+    int err = get(r, key, &stored);
     if (err == 0) {
         err = layout_value_decode(stored, &slot->version, &slot->data);
         slot->exists = err == 0;
@@ -35,10 +42,7 @@ static int load(struct txn_run *r, struct bytes client_key, struct overlay_slot 
 /* The key's slot for a write that does not look at the old value: costs no get. */
 static struct overlay_slot *touch(struct txn_run *r, struct bytes client_key)
 {
-    struct bytes key = layout_data_key(r->arena, client_key);
-    struct overlay_slot *slot = overlay_find(r->overlay, key);
-
-    return slot ? slot : overlay_add(r->overlay, key);
+    return overlay_touch(r->overlay, layout_data_key(r->arena, client_key));
 }
 
 /* --- compares --------------------------------------------------------------------------------- */
@@ -220,7 +224,7 @@ static int own(struct txn_run *r, struct overlay_slot *slot, size_t n, uint8_t *
 
         if (!take(&r->work_left, room))
             return ERR_TOO_BIG;
-        p = (uint8_t *)arena_alloc(r->arena, VALUE_HEAD + room) + VALUE_HEAD;
+        p = arena_alloc(r->arena, room);
         if (old)
             memcpy(p, slot->data.p, old);
         slot->room = room;
@@ -315,7 +319,7 @@ static uint64_t drop_range(struct txn_run *r, const struct kv_write *w, struct s
             order = stored ? bytes_cmp(key, slot->key) : 1;
         }
         if (order < 0)
-            slot = overlay_add(r->overlay, arena_copy(r->arena, key));
+            slot = overlay_touch(r->overlay, arena_copy(r->arena, key));
         else
             at++;
         if (order < 0 || slot->exists) {

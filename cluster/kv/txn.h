@@ -16,6 +16,7 @@
 
 #include "cluster/base/msg.h"
 #include "cluster/kv/overlay.h"
+#include "cluster/kv/round.h"
 #include "cluster/store/store.h"
 
 /* A reply's place for all that is not reads: status, versions, delete counts, heads. */
@@ -29,6 +30,7 @@
 struct txn_run {
     struct store *store;
     struct store_view *view; /* NULL: the newest state */
+    struct round *round;     /* rows newer than the store's, or NULL; empty if txn_iterates */
     struct arena *arena;     /* where the reply and all values live */
     struct overlay *overlay; /* empty at the start */
     const struct msg_txn *txn;
@@ -42,6 +44,9 @@ struct txn_run {
 /* `txn` has passed kv_check. Fills `ret`: status, failed, time, reads and deleted; versions are the
  * caller's. Errors are the store's: -ERR_IO, -ERR_CORRUPT. */
 NODISCARD int kv_txn_run(struct txn_run *r, struct msg_txn_reply *ret);
+
+/* Has a SCAN, EMPTY_RANGE or DELETE_RANGE. */
+bool txn_iterates(const struct msg_txn *t);
 
 /* What kv_check does, for a cluster of `shards` shards. */
 NODISCARD int txn_check(const struct msg_txn *t, unsigned shards);

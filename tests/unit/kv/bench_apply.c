@@ -76,6 +76,7 @@ struct bench {
     struct kv *kv;
     struct rng rng;
     uint64_t index, client, seq, bad;
+    unsigned shards; /* written to: the fewer, the more rows the entries of a round share */
     bool flush; /* after each round, not measured: the memory store keeps what a crash may leave */
 };
 
@@ -93,7 +94,7 @@ static struct buf *draw(struct bench *b, bool file)
     uint8_t key[26] = {0}, value[256] = {1};
     struct kv_write w[4];
 
-    put_be16(key, (uint16_t)rng_below(&b->rng, SHARDS));
+    put_be16(key, (uint16_t)rng_below(&b->rng, b->shards));
     put_be64(key + 2, rng_below(&b->rng, KEYS / SHARDS));
     struct bytes k = bytes_of(key, sizeof(key)), v = bytes_of(value, sizeof(value));
     w[0] = put_bytes(k, v);
@@ -174,8 +175,12 @@ int main(int argc, char **argv)
     b.flush = strcmp(which, "mem") == 0;
     open_session(&b);
     printf("store: %s\n", store == &none ? "none" : which);
-    run(&b, "put of 256 bytes", entries, false);
+    b.shards = SHARDS;
+    run(&b, "put of 256 bytes, 256 shards", entries, false);
     run(&b, "put of 256 bytes, again", entries, false);
+    run(&b, "exists, max64, time64 on 256 bytes", entries, true);
+    b.shards = 8;
+    run(&b, "put of 256 bytes, 8 shards", entries, false);
     run(&b, "exists, max64, time64 on 256 bytes", entries, true);
     kv_close(b.kv);
     store->ops->close(store);

@@ -22,7 +22,7 @@ TEST(a_slot_is_found_again_after_the_table_has_grown)
         assert_null(overlay_find(&o, numbered(&a, 7)));
         for (unsigned i = 0; i < 10000; i++) {
             assert_null(overlay_find(&o, numbered(&a, i)));
-            overlay_add(&o, numbered(&a, i))->version = i;
+            overlay_touch(&o, numbered(&a, i))->version = i;
         }
         for (unsigned i = 0; i < 10000; i++)
             assert_int_equal(overlay_find(&o, numbered(&a, i))->version, i);
@@ -41,7 +41,7 @@ TEST(slots_keep_the_order_of_first_touch_and_a_range_is_in_key_order)
     GArray *range = g_array_new(false, false, sizeof(unsigned));
     overlay_init(&o);
     for (unsigned i = 0; i < ARRAY_LEN(order); i++)
-        overlay_add(&o, numbered(&a, order[i]))->version = order[i];
+        overlay_touch(&o, numbered(&a, order[i]))->version = order[i];
     for (unsigned i = 0; i < ARRAY_LEN(order); i++)
         assert_int_equal(overlay_at(&o, i)->version, order[i]);
     overlay_range(&o, numbered(&a, 1), numbered(&a, 9), range);

@@ -119,7 +119,9 @@ TEST(damaged_values_stop_the_replica)
     struct msg_txn scanned = {READ(scan(A, D, 0))};
     struct msg_txn_reply r;
     T_ERR(ERR_CORRUPT, apply_txn(f, &of_a));
+    kvt_reopen(f);
     T_ERR(ERR_CORRUPT, apply_txn(f, &of_b));
+    kvt_reopen(f);
     T_ERR(ERR_CORRUPT, kv_read(f->kv, &scanned, &f->arena, &r));
     assert_null(kvt_get(f, C));
     kvt_destroy(f);
@@ -163,6 +165,119 @@ TEST(an_error_of_the_store_leaves_no_trace_of_the_entry)
     T_OK(apply_txn(f, &t));
     assert_int_equal(kvt_version(f, A), 3);
     assert_int_equal(get_le64(ASK(f, READ(get(A)))->reads[0].value.p), 2);
+    kvt_destroy(f);
+}
+
+TEST(after_an_error_everything_is_refused_until_it_is_opened_again)
+{
+    struct kvt *f = kvt_create();
+    struct msg_txn t = {.client = f->client, .seq = 1, WRITE(put(A, "1"))}, read = {READ(get(A))};
+    struct msg_txn_reply r;
+    struct bytes body;
+    ram_store_fail(f->store, 0, 1);
+    T_ERR(ERR_IO, apply_txn(f, &t));
+    f->index++; /* memory has counted it */
+    T_ERR(ERR_IO, apply_txn(f, &t));
+    T_ERR(ERR_IO, kv_read(f->kv, &read, &f->arena, &r));
+    assert_false(kv_result(f->kv, &t, &f->arena, &body));
+    kvt_reopen(f);
+    f->index--;
+    assert_null(kvt_get(f, A));
+    T_OK(apply_txn(f, &t));
+    kvt_destroy(f);
+}
+
+struct order {
+    struct kv *kv;
+    GString *seen;
+};
+
+static void order_reply(void *ctx, uint64_t index, unsigned msg_type, struct bytes body)
+{
+    struct order *o = ctx;
+
+    g_string_append_printf(o->seen, "%llu ", (unsigned long long)index);
+}
+
+static void order_changed(void *ctx, struct bytes key, uint64_t v)
+{
+    struct order *o = ctx;
+
+    g_string_append_printf(o->seen, "%c=%llu ", key.p[2], (unsigned long long)v);
+}
+
+/* Requests 1.. of the fixture's session as entries from f->index + 1 on. */
+static void make_entries(struct kvt *f, const struct msg_txn *t, size_t n, struct kv_entry *ret)
+{
+    CLEANUP(enc_finish) struct enc e = {0};
+
+    for (size_t i = 0; i < n; i++) {
+        struct msg_txn named = t[i];
+        named.client = f->client;
+        named.seq = named.acked_below = i + 1;
+        enc_reset(&e);
+        enc_u8(&e, KV_CMD_TXN);
+        enc_txn(&e, &named);
+        struct bytes data = arena_copy(&f->arena, enc_view(&e));
+        ret[i] = (struct kv_entry){++f->index, 1, ++f->time, data};
+    }
+}
+
+TEST(entries_applied_together_share_a_batch_and_see_each_other)
+{
+    struct kvt *f = kvt_create();
+    struct order o = {f->kv, g_string_new(NULL)};
+    struct kv_sink sink = {order_reply, order_changed, &o};
+    struct kv_entry e[5];
+    struct msg_txn t[5] = {
+        {WRITE(put(A, "12345678"))},
+        {COMPARE(version(A, 1)), WRITE(number(f, KV_ADD64, A, 0, 0), write_at(B, 0, "b"))},
+        {COMPARE(absent(A)), WRITE(put(A, "never"))},
+        {COMPARE(version(A, 2), holds(A, 0, "12345678")), WRITE(del(A))},
+        {COMPARE(absent(A), exists(B)), WRITE(put(C, "c"))},
+    };
+    size_t before = ram_store_batches(f->store);
+    make_entries(f, t, 5, e);
+    kv_watch(f->kv, A);
+    T_OK(kv_apply(f->kv, e, 5, &sink));
+    assert_int_equal(ram_store_batches(f->store), before + 1);
+    assert_string_equal(o.seen->str, "a=1 2 a=2 3 4 a=0 5 6 ");
+    assert_null(kvt_get(f, A));
+    assert_string_equal(kvt_get(f, C), "c");
+    g_string_free(o.seen, true);
+    kvt_destroy(f);
+}
+
+TEST(an_entry_that_iterates_sees_the_entries_applied_with_it)
+{
+    struct kvt *f = kvt_create();
+    struct kv_entry e[4];
+    struct msg_txn t[4] = {
+        {WRITE(put(A, "1"), put(B, "2"))},
+        {COMPARE(empty_range(A, D)), WRITE(put(D, "never"))},
+        {WRITE(del_range(A, D, 1))},
+        {COMPARE(empty_range(A, B)), READ(scan(A, D, 0)), WRITE(put(D, "4"))},
+    };
+    make_entries(f, t, 4, e);
+    T_OK(kv_apply(f->kv, e, 4, NULL));
+    assert_null(kvt_get(f, A));
+    assert_string_equal(kvt_get(f, B), "2");
+    assert_string_equal(kvt_get(f, D), "4");
+    kvt_destroy(f);
+}
+
+TEST(large_entries_applied_together_are_written_in_several_batches)
+{
+    struct kvt *f = kvt_create();
+    struct kv_entry e[8];
+    struct msg_txn t[8];
+    struct kv_write w = trunc_to(A, MIB(1) / 2), first = put(A, "");
+    for (unsigned i = 0; i < 8; i++)
+        t[i] = (struct msg_txn){.writes = i ? &w : &first, .n_writes = 1};
+    size_t before = ram_store_batches(f->store);
+    make_entries(f, t, 8, e);
+    T_OK(kv_apply(f->kv, e, 8, NULL));
+    assert_in_range(ram_store_batches(f->store) - before, 3, 7);
     kvt_destroy(f);
 }
 
@@ -244,5 +359,9 @@ T_MAIN(T(a_fresh_store_has_nothing_applied_and_opening_writes_nothing),
        T(damaged_records_are_told_at_opening), T(a_read_error_at_opening_is_passed_on),
        T(damaged_values_stop_the_replica), T(damaged_result_rows_stop_the_replica),
        T(an_error_of_the_store_leaves_no_trace_of_the_entry),
+       T(after_an_error_everything_is_refused_until_it_is_opened_again),
+       T(entries_applied_together_share_a_batch_and_see_each_other),
+       T(an_entry_that_iterates_sees_the_entries_applied_with_it),
+       T(large_entries_applied_together_are_written_in_several_batches),
        T(only_watched_keys_are_told_and_once_for_a_transaction), T(a_callback_may_read_and_unwatch),
        T(entries_are_applied_without_a_sink))
