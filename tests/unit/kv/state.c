@@ -266,6 +266,25 @@ TEST(an_entry_that_iterates_sees_the_entries_applied_with_it)
     kvt_destroy(f);
 }
 
+TEST(a_session_closed_together_with_its_first_request_leaves_nothing)
+{
+    struct kvt *f = kvt_create();
+    struct kv_entry e[2];
+    struct msg_txn t = {COMPARE(exists(A)), WRITE(put(A, "1"), put(Z, "1"))};
+    struct msg_session_close close = {.client = f->client};
+    CLEANUP(enc_finish) struct enc enc = {0};
+    struct bytes value, keys[2] = {layout_result_key(&f->arena, 1, f->client),
+                                   layout_trace_key(&f->arena, f->client, 1)};
+    make_entries(f, &t, 1, e);
+    enc_u8(&enc, KV_CMD_SESSION_CLOSE);
+    enc_session_close(&enc, &close);
+    e[1] = (struct kv_entry){++f->index, 1, ++f->time, enc_view(&enc)};
+    T_OK(kv_apply(f->kv, e, 2, NULL));
+    for (unsigned i = 0; i < 2; i++)
+        T_ERR(ERR_NOT_FOUND, f->store->ops->get(f->store, NULL, keys[i], &f->arena, &value));
+    kvt_destroy(f);
+}
+
 TEST(large_entries_applied_together_are_written_in_several_batches)
 {
     struct kvt *f = kvt_create();
@@ -362,6 +381,7 @@ T_MAIN(T(a_fresh_store_has_nothing_applied_and_opening_writes_nothing),
        T(after_an_error_everything_is_refused_until_it_is_opened_again),
        T(entries_applied_together_share_a_batch_and_see_each_other),
        T(an_entry_that_iterates_sees_the_entries_applied_with_it),
+       T(a_session_closed_together_with_its_first_request_leaves_nothing),
        T(large_entries_applied_together_are_written_in_several_batches),
        T(only_watched_keys_are_told_and_once_for_a_transaction), T(a_callback_may_read_and_unwatch),
        T(entries_are_applied_without_a_sink))
