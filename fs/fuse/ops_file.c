@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/file.h>
+#include "cluster/base/log.h"
 #include "fs/fuse/daemon.h"
 
 struct handle {
@@ -227,7 +228,8 @@ static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
     if (fi->flock_release) {
         struct volume_lock unlock = {
             .flock = true, .owner = fi->lock_owner, .end = UINT64_MAX, .type = F_UNLCK};
-        (void)volume_setlk(r.d->volume, ino, &unlock, false);
+        if (volume_setlk(r.d->volume, ino, &unlock, false) < 0) /* it goes with the session */
+            log_limited(LOG_WARN, "unlock at release", "ino=%llu", (unsigned long long)ino);
     }
     if (h->file && h->is_spec && h->wrote && volume_flush(h->file) == 0)
         h->spec.overlay->ops->settled(h->spec.overlay->ctx, h->spec.dir, h->spec.name, ino,
