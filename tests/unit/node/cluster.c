@@ -430,6 +430,12 @@ struct test_client *client_connect(struct cluster *c, unsigned id, enum role rol
     return k;
 }
 
+void client_hang_up(struct test_client *k)
+{
+    if (!k->conn->closed)
+        close_both(k->conn, -ERR_CLOSED);
+}
+
 bool client_closed(const struct test_client *k)
 {
     return k->closed;

@@ -88,6 +88,7 @@ void test_disk_crash(struct test_node *tn); /* what was held never completes */
 struct test_client *client_connect(struct cluster *c, unsigned id, enum role role, bool read_only);
 /* The same without a word: the test sends its own first frame. */
 struct test_client *client_raw(struct cluster *c, unsigned id, const struct net_peer *peer);
+void client_hang_up(struct test_client *k);
 bool client_closed(const struct test_client *k);
 uint64_t client_send(struct test_client *k, struct enc *frame); /* takes and frees it */
 uint64_t client_next_id(struct test_client *k);

@@ -163,10 +163,84 @@ TEST(a_key_of_no_shard_is_invalid)
     cluster_destroy(c);
 }
 
+TEST(random_bodies_of_every_type_do_no_harm)
+{
+    struct cluster *c = one();
+    struct rng rng = t_rng();
+    const unsigned types[] = {MSG_txn,       MSG_wait,         MSG_session_open, MSG_session_close,
+                              MSG_keepalive, MSG_session_list, MSG_locate,       MSG_node_status,
+                              MSG_raft_wire, MSG_snap_chunk,   MSG_snap_ack,     MSG_hello};
+    for (unsigned i = 0; i < 500; i++) {
+        struct test_client *k = client_connect(c, 1, ROLE_CLIENT, false);
+        uint8_t body[64];
+        for (size_t b = 0; b < sizeof(body); b++)
+            body[b] = (uint8_t)(rng_below(&rng, 3) ? 0 : rng_next(&rng));
+        struct enc e = {0};
+        uint64_t id = client_next_id(k);
+        size_t at = frame_begin(&e);
+        enc_raw(&e, body, rng_below(&rng, sizeof(body)));
+        frame_end(&e, at, types[rng_below(&rng, ARRAY_LEN(types))], id);
+        client_send(k, &e);
+        cluster_run(c, 0);
+        client_hang_up(k);
+    }
+    struct test_client *k = client_connect(c, 1, ROLE_CLIENT, false);
+    assert_int_equal(client_put(k, client_open_session(k), 1, "a", "x"), 0);
+    cluster_destroy(c);
+}
+
+/* A member whose program has gone mad, as far as its certificate lets it. Terms stay small, or the
+ * rest would have to follow them. */
+TEST(random_messages_of_a_member_end_no_process)
+{
+    struct cluster *c = cluster_create(&(struct cluster_options){.n = 3});
+    struct rng rng = t_rng();
+    EVENTUALLY(c, cluster_leader(c) == 1 || cluster_leader(c) == 3);
+    cluster_kill(c, 2);
+    const struct net_peer node2 = {ROLE_NODE, 2, false, -1, "node"};
+    const struct msg_hello hello = {
+        .protocol = 1, .cluster = CLUSTER_ID, .node = 2, .incarnation = 201};
+    struct enc e = {0};
+    struct test_client *k = client_raw(c, 1, &node2);
+    FRAME(&e, hello, 0, &hello);
+    client_send(k, &e);
+    for (unsigned i = 0; i < 3000; i++) {
+        struct msg_raft_wire m = {
+            .type = (uint8_t)rng_between(&rng, RAFT_PREVOTE, RAFT_VOTE_RESP),
+            .from = 2,
+            .to = (uint32_t)rng_between(&rng, 1, 3),
+            .term = rng_below(&rng, 12),
+            .index = rng_below(&rng, 8),
+            .log_term = rng_below(&rng, 4),
+            .reject = (uint8_t)rng_below(&rng, 2),
+            .read_round = rng_below(&rng, 50),
+        };
+        struct msg_snap_ack ack = {.id = rng_below(&rng, 3), .offset = rng_next(&rng)};
+        struct msg_snap_chunk chunk = {.term = rng_below(&rng, 12),
+                                       .index = rng_below(&rng, 30),
+                                       .index_term = rng_below(&rng, 4),
+                                       .id = rng_below(&rng, 3),
+                                       .offset = rng_below(&rng, 3),
+                                       .data = bytes_str("stuff")};
+        unsigned what = (unsigned)rng_below(&rng, 10);
+        if (what == 0)
+            CLIENT_ASK(k, snap_ack, &ack);
+        else if (what == 1)
+            CLIENT_ASK(k, snap_chunk, &chunk);
+        else
+            CLIENT_ASK(k, raft_wire, &m);
+        cluster_run(c, i % 8 == 0);
+    }
+    client_hang_up(k);
+    EVENTUALLY(c, cluster_leader(c) != 0);
+    cluster_destroy(c);
+}
+
 T_MAIN(T(a_hello_of_another_cluster_or_protocol_is_refused),
        T(a_node_must_be_what_its_certificate_says),
        T(a_data_directory_made_anew_under_an_old_id_is_refused), T(who_says_nothing_is_shown_out),
        T(a_garbage_body_is_answered_once_and_ends_the_connection),
        T(a_read_only_certificate_reads_and_may_not_write), T(a_client_may_not_send_raft_messages),
        T(an_unknown_type_is_answered), T(a_connection_with_too_many_requests_hears_busy),
-       T(a_key_of_no_shard_is_invalid))
+       T(a_key_of_no_shard_is_invalid), T(random_bodies_of_every_type_do_no_harm),
+       T(random_messages_of_a_member_end_no_process))
