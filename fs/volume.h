@@ -63,6 +63,7 @@ NODISCARD int volume_open(const struct volume_options *o, struct volume **ret, s
 void volume_close(struct volume *v); /* flushes, lets go of orphans and locks */
 /* The calling thread's cancel for the operations it runs from now on (NULL: none). */
 void volume_thread_cancel(struct client_cancel *x);
+struct client_cancel *volume_cancel(void); /* the calling thread's, for others that wait */
 struct client *volume_client(struct volume *v);
 
 /* Names. */

@@ -90,7 +90,6 @@ struct volume_file {
 };
 
 /* --- volume.c --- */
-struct client_cancel *volume_cancel(void); /* the calling thread's */
 /* Runs a transaction: 0; 1: a compare did not hold (t->reply.failed), look again; or an errno. */
 NODISCARD int volume_run(struct volume *v, struct txn *t);
 /* The same with the outcome of txn_wait and friends; session: volume_session() before the start. */
