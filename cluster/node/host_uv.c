@@ -43,6 +43,7 @@ struct host {
     GArray *posts;        /* struct post */
 
     struct disk_ops disk_ops;
+    int (*disk_write)(struct disk_file *f, const struct iovec *iov, int n, uint64_t off);
     void (*disk_sync)(struct disk_file *f, disk_done_fn *done, void *arg);
 };
 
@@ -180,6 +181,12 @@ int host_watch_parent(struct host *h, int fd, struct errmsg *msg)
 
 /* --- disk ------------------------------------------------------------------------------------- */
 
+static int write_after_flush(struct disk_file *f, const struct iovec *iov, int n, uint64_t off)
+{
+    net_uv_flush(the_host->net);
+    return the_host->disk_write(f, iov, n, off);
+}
+
 static void sync_after_flush(struct disk_file *f, disk_done_fn *done, void *arg)
 {
     net_uv_flush(the_host->net);
@@ -190,7 +197,9 @@ struct disk *host_disk(struct host *h, struct disk *disk)
 {
     h->disk_ops = *disk->ops;
     h->disk_sync = disk->ops->sync;
+    h->disk_write = disk->ops->write;
     h->disk_ops.sync = sync_after_flush;
+    h->disk_ops.write = write_after_flush;
     disk->ops = &h->disk_ops;
     return disk;
 }

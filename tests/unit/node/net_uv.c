@@ -29,7 +29,7 @@ struct end {
     size_t bytes;
     int error;
     bool busy; /* inside a call of ours: no callback may come */
-    bool ordered, echo;
+    bool ordered;
 };
 
 static uv_loop_t loop;
@@ -84,6 +84,7 @@ static void wake(uv_timer_t *t)
 static bool turn(void)
 {
     static uv_timer_t timer;
+    uv_update_time(&loop); /* or it fires before the poll, which then waits for ever */
     uv_timer_init(&loop, &timer);
     uv_timer_start(&timer, wake, 2, 0);
     uv_run(&loop, UV_RUN_ONCE);
