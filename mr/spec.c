@@ -204,6 +204,7 @@ static int key_input(struct parser *p, const char *key, const char *value)
 {
     char **words = g_strsplit_set(value, " \t\n", -1);
     int rc = 0;
+    p->spec->input_line = p->line;
     for (char **w = words; *w && rc == 0; w++) {
         if (!**w)
             continue;

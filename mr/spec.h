@@ -35,6 +35,7 @@ struct spec_command {
 
 struct spec {
     GPtrArray *inputs; /* of char *: globs or directories */
+    unsigned input_line;
     struct spec_command map, reduce;
     bool combine;     /* fold values of equal keys in the map tasks: built-in reduces only */
     unsigned reduces; /* 0: to be chosen at planning */

@@ -222,8 +222,8 @@ static int run_segments(struct map *m)
 static int complete(struct map *m)
 {
     struct task *t = m->t;
-    task_counter("raftfs map-input-records", t->records_in);
-    task_counter("raftfs map-input-bytes", m->bytes_in);
+    task_counter("raftfs\tmap-input-records", t->records_in);
+    task_counter("raftfs\tmap-input-bytes", m->bytes_in);
     if (!m->out.collector) {
         int no = outbuf_flush(&m->lines);
         return no ? errmsg_set(&t->msg, -ERR_IO, "output: %s", strerror(no)) : 0;
@@ -235,8 +235,8 @@ static int complete(struct map *m)
     struct spill_index x;
     collector_get_stats(m->out.collector, &st);
     t->records_out = st.records;
-    task_counter("raftfs map-output-records", st.records);
-    task_counter("raftfs map-spilled-records", st.spilled);
+    task_counter("raftfs\tmap-output-records", st.records);
+    task_counter("raftfs\tmap-spilled-records", st.spilled);
     rc = spill_index_read(TASK_FILE, &x);
     if (rc < 0)
         return errmsg_set(&t->msg, rc, "map output: %s", err_text(rc));

@@ -157,7 +157,7 @@ static int run_builtin(struct reduce *r)
     if (no)
         return errmsg_set(&r->t->msg, -ERR_IO, "output: %s", strerror(no));
     if (r->stats.groups)
-        task_counter("raftfs reduce-input-groups", r->stats.groups);
+        task_counter("raftfs\treduce-input-groups", r->stats.groups);
     return 0;
 }
 
@@ -175,7 +175,7 @@ static int reduce(struct reduce *r)
     if (rc < 0)
         return rc;
     r->t->records_in = r->stats.records;
-    task_counter("raftfs reduce-input-records", r->stats.records);
+    task_counter("raftfs\treduce-input-records", r->stats.records);
     return 0;
 }
 
