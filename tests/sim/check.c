@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What must hold at every moment: one leader per term; after the same entry the same state on every
+ * node, of an entry of the same term and time (log matching and a deterministic state machine in
+ * one); commit and applied never go back within a life. Nodes apply several entries in one batch,
+ * each as it pleases: they are compared where batches of two of them end at one index, and since an
+ * effect stays, no difference is lost for long.
+ */
+#include "cluster/kv/layout.h"
+#include "tests/sim/sim.h"
+
+/* The state after an entry, as whoever came there first had it. */
+struct applied {
+    uint64_t term, time, state;
+    unsigned node;
+};
+
+struct check {
+    GHashTable *leaders; /* term (boxed) -> node id */
+    GPtrArray *applied;  /* struct applied, by index - 1; NULL: no batch ended there */
+};
+
+void check_init(struct sim *s)
+{
+    struct check *c = s->check = g_new0(struct check, 1);
+    c->leaders = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
+    c->applied = g_ptr_array_new_with_free_func(g_free);
+}
+
+void check_finish(struct sim *s)
+{
+    struct check *c = s->check;
+    g_hash_table_destroy(c->leaders);
+    g_ptr_array_free(c->applied, TRUE);
+    g_free(c);
+}
+
+/* --- terms and indices ------------------------------------------------------------------------ */
+
+static void check_term_leader(struct sim_node *sn, raft_term term)
+{
+    struct sim *s = sn->sim;
+    struct check *c = s->check;
+    unsigned known = GPOINTER_TO_UINT(g_hash_table_lookup(c->leaders, &term));
+    CHECK(s, known == 0 || known == sn->id,
+          "term %" G_GUINT64_FORMAT " has two leaders: node %u and node %u", term, known, sn->id);
+    if (known)
+        return;
+    g_hash_table_insert(c->leaders, g_memdup2(&term, sizeof(term)), GUINT_TO_POINTER(sn->id));
+    s->counters.elections++;
+    trace_line(s, "n%u is elected in term %" G_GUINT64_FORMAT, sn->id, term);
+}
+
+void check_node(struct sim_node *sn)
+{
+    struct sim *s = sn->sim;
+    struct raft_status st;
+    if (!sn->node || !node_group_status(sn->node, 0, &st))
+        return;
+    if (st.role == RAFT_LEADER)
+        check_term_leader(sn, st.term);
+    CHECK(s, st.term >= sn->seen_term, "node %u went back from term %" G_GUINT64_FORMAT, sn->id,
+          sn->seen_term);
+    CHECK(s, st.commit >= sn->seen_commit, "node %u went back from commit %" G_GUINT64_FORMAT,
+          sn->id, sn->seen_commit);
+    CHECK(s, st.applied >= sn->seen_applied, "node %u went back from applied %" G_GUINT64_FORMAT,
+          sn->id, sn->seen_applied);
+    CHECK(s, st.applied <= st.commit && st.commit <= st.last,
+          "node %u: applied %" G_GUINT64_FORMAT " commit %" G_GUINT64_FORMAT
+          " last %" G_GUINT64_FORMAT,
+          sn->id, st.applied, st.commit, st.last);
+    sn->seen_term = st.term;
+    sn->seen_commit = st.commit;
+    sn->seen_applied = st.applied;
+}
+
+void check_node_started(struct sim_node *sn)
+{
+    sn->seen_term = sn->seen_commit = sn->seen_applied = 0;
+}
+
+void check_lead(struct sim_node *sn, bool leading)
+{
+    CHECK(sn->sim, sn->leading != leading, "node %u is told twice that it %s", sn->id,
+          leading ? "leads" : "does not lead");
+    sn->leading = leading;
+}
+
+/* --- states ----------------------------------------------------------------------------------- */
+
+/* Does not depend on the order of keys, so it could be kept up to date; it is small anyway. */
+static uint64_t state_hash(struct store *real, uint64_t *ret_index)
+{
+    struct arena a = {0};
+    struct bytes key, value, applied = layout_applied_key(&a);
+    uint64_t h = 1;
+    *ret_index = 0;
+    struct store_iter *it = real->ops->iter_open(real, NULL, BYTES_NONE, BYTES_NONE);
+    while (real->ops->iter_next(it, &key, &value)) {
+        h = hash_bytes(hash_bytes(h, key), value);
+        if (bytes_eq(key, applied))
+            *ret_index = get_le64(value.p);
+    }
+    real->ops->iter_close(it);
+    arena_finish(&a);
+    return h;
+}
+
+static struct applied *applied_at(struct check *c, uint64_t index)
+{
+    return index > 0 && index <= c->applied->len ? g_ptr_array_index(c->applied, index - 1) : NULL;
+}
+
+void check_state(struct sim_node *sn)
+{
+    struct sim *s = sn->sim;
+    uint64_t index;
+    uint64_t h = state_hash(state_real(sn), &index);
+    const struct applied *known = applied_at(s->check, index);
+    if (index == 0)
+        return;
+    CHECK(s, known, "node %u opens a state of entry %" G_GUINT64_FORMAT " that nobody applied",
+          sn->id, index);
+    CHECK(s, known->state == h,
+          "node %u opens a state of entry %" G_GUINT64_FORMAT " that differs from all others'",
+          sn->id, index);
+}
+
+/* --- batches ---------------------------------------------------------------------------------- */
+
+/* The last entry of a batch: each must say it (raft.md 4.22). */
+static bool batch_entry(const struct store_write *w, size_t n, uint64_t *ret_index,
+                        struct applied *ret)
+{
+    struct arena a = {0};
+    struct bytes applied = layout_applied_key(&a);
+    bool found = false;
+    for (size_t i = 0; i < n; i++) {
+        if (w[i].op != STORE_PUT || !bytes_eq(w[i].key, applied) || w[i].value.n != 24)
+            continue;
+        found = true;
+        *ret_index = get_le64(w[i].value.p);
+        ret->term = get_le64(w[i].value.p + 8);
+        ret->time = get_le64(w[i].value.p + 16);
+    }
+    arena_finish(&a);
+    return found;
+}
+
+static void first_there(struct sim *s, uint64_t index, const struct applied *e)
+{
+    struct check *c = s->check;
+    const struct applied *before = NULL;
+    for (uint64_t i = MIN(index - 1, c->applied->len); i > 0 && !before; i--)
+        before = applied_at(c, i);
+    CHECK(s, !before || (before->term <= e->term && before->time < e->time),
+          "entry %" G_GUINT64_FORMAT " has a lower term or time than one before it", index);
+    if (index > c->applied->len)
+        g_ptr_array_set_size(c->applied, (gint)index);
+    g_ptr_array_index(c->applied, index - 1) = g_memdup2(e, sizeof(*e));
+    trace_mix(s, e->state);
+}
+
+void check_batch(struct sim_node *sn, const struct store_write *w, size_t n)
+{
+    struct sim *s = sn->sim;
+    struct applied e = {.node = sn->id};
+    uint64_t index = 0, stored;
+    CHECK(s, batch_entry(w, n, &index, &e) && index > 0,
+          "node %u writes a batch without its applied index", sn->id);
+    e.state = state_hash(state_real(sn), &stored);
+    const struct applied *known = applied_at(s->check, index);
+    if (!known) {
+        first_there(s, index, &e);
+        return;
+    }
+    CHECK(s, known->term == e.term && known->time == e.time,
+          "entry %" G_GUINT64_FORMAT " is of term %" G_GUINT64_FORMAT
+          " on node %u, of term %" G_GUINT64_FORMAT " on node %u",
+          index, known->term, known->node, e.term, sn->id);
+    CHECK(s, known->state == e.state,
+          "after entry %" G_GUINT64_FORMAT " node %u has one state, node %u another one", index,
+          known->node, sn->id);
+}
+
+/* --- at the end ------------------------------------------------------------------------------- */
+
+bool check_replicas_settled(struct sim *s)
+{
+    for (unsigned i = 0; i < s->n; i++) {
+        struct raft_status st;
+        struct sim_node *sn = &s->nodes[i];
+        if (!sn->node || !node_group_status(sn->node, 0, &st) ||
+            st.applied < s->check->applied->len || st.last != st.applied)
+            return false;
+    }
+    return true;
+}
+
+void check_replicas_equal(struct sim *s)
+{
+    uint64_t want = s->check->applied->len;
+    for (unsigned i = 0; i < s->n; i++) {
+        uint64_t index;
+        uint64_t h = state_hash(state_real(&s->nodes[i]), &index);
+        CHECK(s, index == want, "node %u ends at entry %" G_GUINT64_FORMAT, i + 1, index);
+        CHECK(s, h == applied_at(s->check, index)->state, "node %u ends with another state", i + 1);
+    }
+}

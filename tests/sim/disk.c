@@ -1,0 +1,542 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/sim/disk.h"
+
+#include <string.h>
+
+/* A file or directory. Its writes that are not durable yet lie in order. */
+struct inode {
+    unsigned refs;
+    bool dir;
+    GByteArray *cache, *disk;
+    GPtrArray *writes; /* struct dirty */
+};
+
+/* Whole sectors as they were after the write. */
+struct dirty {
+    uint64_t off;
+    size_t n;
+    uint8_t bytes[];
+};
+
+enum change_kind { CHANGE_LINK, CHANGE_UNLINK };
+/* A rename is two in one step. */
+struct change {
+    char *dir;
+    char *unlink, *link; /* paths, NULL: not this half */
+    struct inode *inode;
+};
+
+struct sim_file {
+    struct disk_file file;
+    struct inode *inode;
+    bool open;
+};
+
+static struct sim_disk *disk_of(struct disk *d)
+{
+    return container_of(d, struct sim_disk, disk);
+}
+
+static struct sim_file *file_of(struct disk_file *f)
+{
+    struct sim_file *sf = container_of(f, struct sim_file, file);
+    ASSERT(sf->open);
+    return sf;
+}
+
+/* --- inodes ----------------------------------------------------------------------------------- */
+
+static struct inode *inode_new(bool dir)
+{
+    struct inode *i = g_new0(struct inode, 1);
+    i->refs = 1;
+    i->dir = dir;
+    i->cache = g_byte_array_new();
+    i->disk = g_byte_array_new();
+    i->writes = g_ptr_array_new_with_free_func(g_free);
+    return i;
+}
+
+static struct inode *inode_ref(struct inode *i)
+{
+    i->refs++;
+    return i;
+}
+
+static void inode_unref(gpointer p)
+{
+    struct inode *i = p;
+    if (!i || --i->refs > 0)
+        return;
+    g_byte_array_unref(i->cache);
+    g_byte_array_unref(i->disk);
+    g_ptr_array_unref(i->writes);
+    g_free(i);
+}
+
+static void grow(GByteArray *a, uint64_t size)
+{
+    guint old = a->len;
+    if (size <= old)
+        return;
+    g_byte_array_set_size(a, (guint)size);
+    memset(a->data + old, 0, size - old);
+}
+
+static void write_disk(struct inode *i, uint64_t off, const uint8_t *p, size_t n)
+{
+    grow(i->disk, off + n);
+    memcpy(i->disk->data + off, p, n);
+}
+
+/* What of one write that was under way reached the disk. */
+static void lose_write(struct sim *s, struct inode *i, const struct dirty *w)
+{
+    struct rng *r = &s->disk_rng;
+    uint64_t fate = rng_below(r, 3);
+    if (fate == 0)
+        return;
+    if (fate == 1 || w->n == 0) {
+        write_disk(i, w->off, w->bytes, w->n);
+        return;
+    }
+    for (size_t at = 0; at < w->n; at += SIM_SECTOR) {
+        if (rng_below(r, 2) == 0) {
+            s->counters.torn_sectors++;
+            continue;
+        }
+        write_disk(i, w->off + at, w->bytes + at, MIN(SIM_SECTOR, w->n - at));
+    }
+}
+
+/* The first n writes are clean: on the disk, or, after a failed sync, as may be. */
+static void inode_settle(struct sim *s, struct inode *i, guint n, bool durable)
+{
+    for (guint k = 0; k < n; k++) {
+        const struct dirty *d = g_ptr_array_index(i->writes, k);
+        if (durable)
+            write_disk(i, d->off, d->bytes, d->n);
+        else
+            lose_write(s, i, d);
+    }
+    if (n > 0)
+        g_ptr_array_remove_range(i->writes, 0, n);
+}
+
+/* --- names ------------------------------------------------------------------------------------ */
+
+static void change_free(gpointer p)
+{
+    struct change *c = p;
+    g_free(c->dir);
+    g_free(c->unlink);
+    g_free(c->link);
+    inode_unref(c->inode);
+    g_free(c);
+}
+
+static void note_change(struct sim_disk *d, const char *unlink, const char *link,
+                        struct inode *inode)
+{
+    struct change *c = g_new0(struct change, 1);
+    c->dir = g_path_get_dirname(link ? link : unlink);
+    c->unlink = g_strdup(unlink);
+    c->link = g_strdup(link);
+    c->inode = inode ? inode_ref(inode) : NULL;
+    g_ptr_array_add(d->changes, c);
+}
+
+static void name_set(GHashTable *names, const char *path, struct inode *i)
+{
+    g_hash_table_replace(names, g_strdup(path), inode_ref(i));
+}
+
+static void make_durable(struct sim_disk *d, const struct change *c)
+{
+    if (c->unlink)
+        g_hash_table_remove(d->durable, c->unlink);
+    if (c->link)
+        name_set(d->durable, c->link, c->inode);
+}
+
+/* --- the interface ---------------------------------------------------------------------------- */
+
+static bool parent_exists(struct sim_disk *d, const char *path)
+{
+    char *dir = g_path_get_dirname(path);
+    const struct inode *i = g_hash_table_lookup(d->names, dir);
+    g_free(dir);
+    return i && i->dir;
+}
+
+static int op_open(struct disk *disk, const char *path, int flags, struct disk_file **ret)
+{
+    struct sim_disk *d = disk_of(disk);
+    struct inode *i = g_hash_table_lookup(d->names, path);
+    if (i && (flags & DISK_EXCL))
+        return -ERR_EXISTS;
+    if (!i && !((flags & DISK_CREATE) && parent_exists(d, path)))
+        return -ERR_NOT_FOUND;
+    if (!i) {
+        i = inode_new(false);
+        name_set(d->names, path, i);
+        note_change(d, NULL, path, i);
+        inode_unref(i);
+    }
+    struct sim_file *f = g_new0(struct sim_file, 1);
+    *f = (struct sim_file){{disk}, inode_ref(i), true};
+    g_ptr_array_add(d->files, f);
+    *ret = &f->file;
+    return 0;
+}
+
+static void op_close(struct disk_file *file)
+{
+    struct sim_file *f = file_of(file);
+    f->open = false;
+    inode_unref(f->inode);
+    f->inode = NULL;
+}
+
+static int64_t op_read(struct disk_file *file, void *p, size_t n, uint64_t off)
+{
+    const GByteArray *a = file_of(file)->inode->cache;
+    if (off >= a->len)
+        return 0;
+    n = MIN(n, a->len - (size_t)off);
+    memcpy(p, a->data + off, n);
+    return (int64_t)n;
+}
+
+static void note_write(struct inode *i, uint64_t off, uint64_t end)
+{
+    uint64_t from = off / SIM_SECTOR * SIM_SECTOR;
+    uint64_t to = MIN((end + SIM_SECTOR - 1) / SIM_SECTOR * SIM_SECTOR, i->cache->len);
+    struct dirty *d = g_malloc(sizeof(*d) + (size_t)(to - from));
+    d->off = from;
+    d->n = (size_t)(to - from);
+    memcpy(d->bytes, i->cache->data + from, d->n);
+    g_ptr_array_add(i->writes, d);
+}
+
+static int op_write(struct disk_file *file, const struct iovec *iov, int n, uint64_t off)
+{
+    struct inode *i = file_of(file)->inode;
+    uint64_t at = off;
+    for (int k = 0; k < n; k++) {
+        grow(i->cache, at + iov[k].iov_len);
+        if (iov[k].iov_len > 0)
+            memcpy(i->cache->data + at, iov[k].iov_base, iov[k].iov_len);
+        at += iov[k].iov_len;
+    }
+    if (at > off)
+        note_write(i, off, at);
+    return 0;
+}
+
+/* A new length is a write of no bytes at the end: kept or lost like one. */
+static int op_allocate(struct disk_file *file, uint64_t size)
+{
+    struct inode *i = file_of(file)->inode;
+    if (disk_of(file->disk)->full)
+        return -ERR_NO_SPACE;
+    if (size <= i->cache->len)
+        return 0;
+    grow(i->cache, size);
+    struct dirty *d = g_malloc0(sizeof(*d));
+    d->off = size;
+    g_ptr_array_add(i->writes, d);
+    return 0;
+}
+
+static int op_size(struct disk_file *file, uint64_t *ret)
+{
+    *ret = file_of(file)->inode->cache->len;
+    return 0;
+}
+
+static int op_rename(struct disk *disk, const char *from, const char *to)
+{
+    struct sim_disk *d = disk_of(disk);
+    struct inode *i = g_hash_table_lookup(d->names, from);
+    if (!i)
+        return -ERR_NOT_FOUND;
+    name_set(d->names, to, i);
+    note_change(d, from, to, i);
+    g_hash_table_remove(d->names, from);
+    return 0;
+}
+
+static int op_remove(struct disk *disk, const char *path)
+{
+    struct sim_disk *d = disk_of(disk);
+    if (!g_hash_table_remove(d->names, path))
+        return -ERR_NOT_FOUND;
+    note_change(d, path, NULL, NULL);
+    return 0;
+}
+
+static int op_make_dir(struct disk *disk, const char *path)
+{
+    struct sim_disk *d = disk_of(disk);
+    if (g_hash_table_contains(d->names, path))
+        return 0;
+    if (!parent_exists(d, path))
+        return -ERR_NOT_FOUND;
+    struct inode *i = inode_new(true);
+    name_set(d->names, path, i);
+    note_change(d, NULL, path, i);
+    inode_unref(i);
+    return 0;
+}
+
+static int op_sync_dir(struct disk *disk, const char *path)
+{
+    struct sim_disk *d = disk_of(disk);
+    for (guint k = 0; k < d->changes->len;) {
+        const struct change *c = g_ptr_array_index(d->changes, k);
+        if (strcmp(c->dir, path) != 0) {
+            k++;
+            continue;
+        }
+        make_durable(d, c);
+        g_ptr_array_remove_index(d->changes, k);
+    }
+    return 0;
+}
+
+static gint by_name(gconstpointer a, gconstpointer b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static int op_list(struct disk *disk, const char *path, disk_name_fn *each, void *arg)
+{
+    struct sim_disk *d = disk_of(disk);
+    GPtrArray *found = g_ptr_array_new_with_free_func(g_free);
+    GHashTableIter it;
+    gpointer name;
+    g_hash_table_iter_init(&it, d->names);
+    while (g_hash_table_iter_next(&it, &name, NULL)) {
+        char *dir = g_path_get_dirname(name);
+        if (strcmp(dir, path) == 0 && strcmp(name, path) != 0)
+            g_ptr_array_add(found, g_path_get_basename(name));
+        g_free(dir);
+    }
+    g_ptr_array_sort(found, by_name);
+    /* In no particular order, as a directory does. */
+    struct rng *rng = &d->node->sim->disk_rng;
+    while (found->len > 0) {
+        char *one = g_ptr_array_steal_index_fast(found, (guint)rng_below(rng, found->len));
+        each(arg, one);
+        g_free(one);
+    }
+    g_ptr_array_free(found, TRUE);
+    return 0;
+}
+
+static int op_free_bytes(struct disk *disk, const char *path, uint64_t *ret)
+{
+    *ret = disk_of(disk)->full ? 4096 : GIB(1);
+    return 0;
+}
+
+/* --- sync ------------------------------------------------------------------------------------- */
+
+struct sync_event {
+    struct event event;
+    struct inode *inode;
+    struct sim_disk *disk;
+    guint writes; /* that were there when it began */
+    disk_done_fn *done;
+    void *arg;
+    bool fails;
+};
+
+struct sync_answer {
+    disk_done_fn *done;
+    void *arg;
+    int err;
+};
+
+static void call_done(struct sim_node *sn, void *arg)
+{
+    const struct sync_answer *a = arg;
+    a->done(a->arg, a->err);
+}
+
+static void sync_run(struct sim *s, struct event *e)
+{
+    struct sync_event *se = (struct sync_event *)e;
+    struct sync_answer a = {se->done, se->arg, se->fails ? -ERR_IO : 0};
+    inode_settle(s, se->inode, MIN(se->writes, se->inode->writes->len), !se->fails);
+    trace_line(s, "n%u sync %s", e->node->id, se->fails ? "FAILED" : "done");
+    host_enter(e->node, call_done, &a);
+}
+
+static void sync_drop(struct event *e)
+{
+    inode_unref(((struct sync_event *)e)->inode);
+}
+
+struct power_event {
+    struct event event;
+};
+
+static void power_run(struct sim *s, struct event *e)
+{
+    struct sim_node *sn = e->node;
+    trace_line(s, "FAULT n%u loses power during a sync", sn->id);
+    host_stop(sn, END_POWER_LOSS);
+    host_restart_later(sn, MS(50) + rng_below(&s->rng, SEC(3)));
+}
+
+static bool counts_down(unsigned *n)
+{
+    return *n > 0 && --*n == 0;
+}
+
+static uint64_t sync_latency(struct sim_disk *d)
+{
+    struct sim *s = d->node->sim;
+    uint64_t t = d->sync_time ? sim_spread(&s->disk_rng, d->sync_time) : 0;
+    if (t > 0 && rng_chance(&s->disk_rng, s->profile.sync_slow))
+        t *= 20;
+    if (d->hung_until > s->now)
+        t += d->hung_until - s->now;
+    return t;
+}
+
+static void op_sync(struct disk_file *file, disk_done_fn *done, void *arg)
+{
+    struct sim_disk *d = disk_of(file->disk);
+    struct sim *s = d->node->sim;
+    struct inode *i = file_of(file)->inode;
+    uint64_t latency = sync_latency(d);
+    bool fails = counts_down(&d->fail_sync_in);
+    bool crashes = counts_down(&d->crash_sync_in);
+    s->counters.syncs++;
+    if (latency == 0 && !crashes) {
+        inode_settle(s, i, i->writes->len, !fails);
+        done(arg, fails ? -ERR_IO : 0);
+        return;
+    }
+    latency = MAX(latency, US(50));
+    struct sync_event *e = EVENT_NEW(struct sync_event, sync_run);
+    e->event.drop = sync_drop;
+    e->inode = inode_ref(i);
+    e->disk = d;
+    e->writes = i->writes->len;
+    e->done = done;
+    e->arg = arg;
+    e->fails = fails;
+    sim_post_node(d->node, &e->event, latency);
+    if (crashes)
+        sim_post_node(d->node, &EVENT_NEW(struct power_event, power_run)->event,
+                      rng_below(&s->disk_rng, latency));
+}
+
+static const struct disk_ops disk_ops = {
+    .open = op_open,
+    .close = op_close,
+    .read = op_read,
+    .write = op_write,
+    .allocate = op_allocate,
+    .size = op_size,
+    .sync = op_sync,
+    .rename = op_rename,
+    .remove = op_remove,
+    .make_dir = op_make_dir,
+    .sync_dir = op_sync_dir,
+    .list = op_list,
+    .free_bytes = op_free_bytes,
+};
+
+/* --- life ------------------------------------------------------------------------------------- */
+
+struct sim_disk *sim_disk_create(struct sim_node *sn)
+{
+    struct sim_disk *d = g_new0(struct sim_disk, 1);
+    d->disk.ops = &disk_ops;
+    d->node = sn;
+    d->names = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, inode_unref);
+    d->durable = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, inode_unref);
+    d->changes = g_ptr_array_new_with_free_func(change_free);
+    d->files = g_ptr_array_new_with_free_func(g_free);
+    struct inode *root = inode_new(true);
+    name_set(d->names, "/d", root);
+    name_set(d->durable, "/d", root);
+    inode_unref(root);
+    return d;
+}
+
+void sim_disk_destroy(struct sim_disk *d)
+{
+    sim_disk_process_gone(d);
+    g_hash_table_destroy(d->names);
+    g_hash_table_destroy(d->durable);
+    g_ptr_array_free(d->changes, TRUE);
+    g_ptr_array_free(d->files, TRUE);
+    g_free(d);
+}
+
+void sim_disk_process_gone(struct sim_disk *d)
+{
+    for (guint k = 0; k < d->files->len; k++) {
+        struct sim_file *f = g_ptr_array_index(d->files, k);
+        if (f->open)
+            op_close(&f->file);
+    }
+    g_ptr_array_set_size(d->files, 0);
+}
+
+static void lose_changes(struct sim_disk *d)
+{
+    struct rng *r = &d->node->sim->disk_rng;
+    /* Mostly in order, as journals keep it; POSIX promises none. */
+    bool in_order = rng_below(r, 2) == 0;
+    for (guint k = 0; k < d->changes->len; k++) {
+        bool kept = rng_below(r, 2) == 0;
+        if (kept)
+            make_durable(d, g_ptr_array_index(d->changes, k));
+        else if (in_order)
+            break;
+    }
+    g_ptr_array_set_size(d->changes, 0);
+}
+
+static gboolean is_orphan(gpointer path, gpointer inode, gpointer arg)
+{
+    struct sim_disk *d = arg;
+    char *dir = g_path_get_dirname(path);
+    bool orphan = strcmp(path, "/d") != 0 && !g_hash_table_contains(d->durable, dir);
+    g_free(dir);
+    return orphan;
+}
+
+void sim_disk_power_loss(struct sim_disk *d)
+{
+    struct sim *s = d->node->sim;
+    GHashTableIter it;
+    gpointer path, inode;
+    sim_disk_process_gone(d);
+    lose_changes(d);
+    while (g_hash_table_foreach_remove(d->durable, is_orphan, d) > 0)
+        ;
+    g_hash_table_remove_all(d->names);
+    /* In the order of names: one seed, one fate. */
+    GList *paths = g_list_sort(g_hash_table_get_keys(d->durable), (GCompareFunc)strcmp);
+    for (GList *l = paths; l; l = l->next) {
+        struct inode *i = g_hash_table_lookup(d->durable, l->data);
+        for (guint k = 0; k < i->writes->len; k++)
+            lose_write(s, i, g_ptr_array_index(i->writes, k));
+        g_ptr_array_set_size(i->writes, 0);
+        g_byte_array_set_size(i->cache, 0);
+        g_byte_array_append(i->cache, i->disk->data, i->disk->len);
+    }
+    g_list_free(paths);
+    g_hash_table_iter_init(&it, d->durable);
+    while (g_hash_table_iter_next(&it, &path, &inode))
+        name_set(d->names, path, inode);
+    d->fail_sync_in = d->crash_sync_in = 0;
+}

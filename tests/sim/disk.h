@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * disk.h - a disk that forgets what was not synced.
+ *
+ * A file has the bytes that reads see (the page cache) and those that a power loss leaves. A write
+ * goes to the first and is remembered; a sync that began after it carries it to the second. Killing
+ * the process loses nothing; a power loss decides for each write that was never synced, and for
+ * each of its 512-byte sectors, on its own: kept or lost. The same for the file's length and for
+ * each name that was made, moved or removed since its directory's last sync. After a failed sync
+ * the written pages count as clean: readable, never to be durable (reference/raft.md 4.18).
+ */
+#pragma once
+
+#include "cluster/base/disk.h"
+#include "tests/sim/sim.h"
+
+#define SIM_SECTOR 512
+
+struct sim_disk {
+    struct disk disk;
+    struct sim_node *node;
+    GHashTable *names;   /* char *path -> struct inode; directories have one too */
+    GHashTable *durable; /* the same after a power loss */
+    GPtrArray *changes;  /* struct change: names not yet durable */
+    GPtrArray *files;    /* struct sim_file, open or leaked by a node that died inside */
+
+    uint64_t sync_time; /* mean; 0: at once */
+    uint64_t hung_until;
+    bool full;
+    unsigned fail_sync_in;  /* the n-th sync from now fails; 0: none */
+    unsigned crash_sync_in; /* the power goes during the n-th sync from now; 0: never */
+};
+
+struct sim_disk *sim_disk_create(struct sim_node *sn);
+void sim_disk_destroy(struct sim_disk *d);
+void sim_disk_process_gone(struct sim_disk *d); /* its descriptors are closed */
+void sim_disk_power_loss(struct sim_disk *d);

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/sim/model.h"
+#include <string.h>
+#include "tests/sim/trace.h"
+
+static bool holds(const struct model_cell *c, const struct model_part *p)
+{
+    switch (p->op) {
+    case KV_ABSENT:
+        return c->version == 0;
+    case KV_EXISTS:
+        return c->version != 0;
+    case KV_VERSION:
+        return c->version == p->arg;
+    case KV_BYTES:
+        return c->version != 0 && p->arg + p->n <= c->n &&
+               memcmp(c->bytes + p->arg, p->bytes, p->n) == 0;
+    }
+    return false;
+}
+
+static void read_cell(const struct model_cell *c, struct model_read *ret)
+{
+    *ret = (struct model_read){0};
+    if (c->version == 0)
+        return;
+    ret->version = c->version;
+    ret->size = c->n;
+    ret->n = (uint8_t)c->n;
+    memcpy(ret->bytes, c->bytes, c->n);
+}
+
+static bool same_read(const struct model_read *a, const struct model_read *b)
+{
+    return a->version == b->version && a->size == b->size && a->n == b->n &&
+           memcmp(a->bytes, b->bytes, a->n) == 0;
+}
+
+/* False: the transaction fails here. The version is set for all that was written afterwards. */
+static bool write_cell(struct model_cell *c, const struct model_part *p)
+{
+    uint64_t end = p->arg + p->n;
+    switch (p->op) {
+    case KV_PUT:
+        *c = (struct model_cell){.version = 1, .n = p->n};
+        memcpy(c->bytes, p->bytes, p->n);
+        return true;
+    case KV_DELETE:
+        *c = (struct model_cell){0};
+        return true;
+    case KV_WRITE:
+        c->n = MAX(c->n, end);
+        c->version = 1;
+        memcpy(c->bytes + p->arg, p->bytes, p->n);
+        return true;
+    case KV_TRUNCATE:
+        if (c->version == 0)
+            return true;
+        if (p->arg < c->n)
+            memset(c->bytes + p->arg, 0, c->n - p->arg);
+        c->n = p->arg;
+        return true;
+    case KV_ADD64:
+    case KV_MAX64:
+        if (c->version == 0 || c->n < end)
+            return false;
+        uint64_t was = get_le64(c->bytes + p->arg), arg = get_le64(p->bytes);
+        put_le64(c->bytes + p->arg, p->op == KV_ADD64 ? was + arg : MAX(was, arg));
+        return true;
+    }
+    return false;
+}
+
+/* Index of the part that does not hold, or -1. */
+static int first_failure(struct model_state *s, const struct model_txn *t)
+{
+    for (unsigned i = 0; i < t->n_compares; i++)
+        if (!holds(&s->cells[t->compares[i].cell], &t->compares[i]))
+            return (int)i;
+    for (unsigned i = 0; i < t->n_writes; i++)
+        if (!write_cell(&s->cells[t->writes[i].cell], &t->writes[i]))
+            return (int)(t->n_compares + i);
+    return -1;
+}
+
+static void step_versions(struct model_state *s, const struct model_txn *t,
+                          uint64_t ret_versions[MODEL_SHARDS])
+{
+    for (unsigned i = 0; i < t->n_writes; i++) {
+        unsigned shard = CELL_SHARD(t->writes[i].cell);
+        if (ret_versions[shard] == 0)
+            ret_versions[shard] = ++s->counters[shard];
+    }
+    for (unsigned i = 0; i < t->n_writes; i++) {
+        struct model_cell *c = &s->cells[t->writes[i].cell];
+        /* A truncation of nothing writes nothing. */
+        if (c->version != 0)
+            c->version = ret_versions[CELL_SHARD(t->writes[i].cell)];
+    }
+}
+
+static bool answers_agree(const struct model_reply *got, const struct model_reply *want,
+                          const struct model_txn *t)
+{
+    if (got->status != want->status || got->failed != want->failed)
+        return false;
+    for (unsigned i = 0; i < t->n_reads; i++)
+        if (!same_read(&got->reads[i], &want->reads[i]))
+            return false;
+    return memcmp(got->versions, want->versions, sizeof(got->versions)) == 0;
+}
+
+bool model_step(struct model_state *state, const struct model_txn *t,
+                const struct model_reply *want)
+{
+    struct model_state next = *state;
+    struct model_reply got = {0};
+    if (want && want->time != 0 && want->time <= state->time)
+        return false;
+    for (unsigned i = 0; i < t->n_reads; i++)
+        read_cell(&state->cells[t->reads[i].cell], &got.reads[i]);
+    int failed = first_failure(&next, t);
+    if (failed >= 0) {
+        got.status = ERR_FAILED;
+        got.failed = (unsigned)failed;
+        next = *state;
+    } else {
+        step_versions(&next, t, got.versions);
+    }
+    if (want && !answers_agree(&got, want, t))
+        return false;
+    if (want && want->time != 0)
+        next.time = want->time;
+    *state = next;
+    return true;
+}
+
+uint64_t model_hash(const struct model_state *state)
+{
+    uint64_t h = state->time;
+    for (unsigned i = 0; i < MODEL_CELLS; i++)
+        h = hash_bytes(hash_u64(h, state->cells[i].version),
+                       bytes_of(state->cells[i].bytes, state->cells[i].n));
+    for (unsigned i = 0; i < MODEL_SHARDS; i++)
+        h = hash_u64(h, state->counters[i]);
+    return h;
+}
+
+/* --- printing --------------------------------------------------------------------------------- */
+
+static void print_bytes(GString *s, const uint8_t *p, size_t n)
+{
+    for (size_t i = 0; i + 8 <= n; i += 8)
+        g_string_append_printf(s, "%s%" G_GUINT64_FORMAT, i ? "," : "", get_le64(p + i));
+    if (n % 8)
+        g_string_append_printf(s, "+%zu", n % 8);
+}
+
+static void print_part(GString *s, const char *name, const struct model_part *p)
+{
+    g_string_append_printf(s, " %s%u", name, p->cell);
+    if (p->arg)
+        g_string_append_printf(s, "@%" G_GUINT64_FORMAT, p->arg);
+    if (p->n) {
+        g_string_append_c(s, '=');
+        print_bytes(s, p->bytes, p->n);
+    }
+}
+
+void model_print(GString *s, const struct model_txn *t, const struct model_reply *reply)
+{
+    static const char *const compares[] = {"?", "absent", "exists", "version", "bytes", "?"};
+    static const char *const writes[] = {"?",     "put",   "delete", "?",
+                                         "write", "trunc", "add64",  "max64"};
+    for (unsigned i = 0; i < t->n_compares; i++)
+        print_part(s, compares[t->compares[i].op], &t->compares[i]);
+    for (unsigned i = 0; i < t->n_reads; i++)
+        print_part(s, "get", &t->reads[i]);
+    for (unsigned i = 0; i < t->n_writes; i++)
+        print_part(s, writes[t->writes[i].op], &t->writes[i]);
+    if (!reply) {
+        g_string_append(s, " -> unknown");
+        return;
+    }
+    if (reply->status != 0)
+        g_string_append_printf(s, " -> FAILED %u", reply->failed);
+    else
+        g_string_append_printf(s, " -> OK v%" G_GUINT64_FORMAT "/%" G_GUINT64_FORMAT,
+                               reply->versions[0], reply->versions[1]);
+    for (unsigned i = 0; i < t->n_reads; i++) {
+        g_string_append_printf(s, " [v%" G_GUINT64_FORMAT " ", reply->reads[i].version);
+        print_bytes(s, reply->reads[i].bytes, reply->reads[i].n);
+        g_string_append_c(s, ']');
+    }
+}

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Requests as frames, answers as the model's. */
+#include "tests/sim/client.h"
+
+#define BALLAST_SHARD (SIM_SHARDS - 1)
+
+struct client_request *request_new(struct sim_client *k, enum request_kind kind)
+{
+    struct sim *s = k->sim;
+    struct client_request *r = g_new0(struct client_request, 1);
+    r->kind = kind;
+    r->number = ++k->last_number;
+    r->called_at = s->now;
+    r->session = k->session;
+    r->object = NO_OBJECT;
+    r->patience = MS(300) + rng_below(&s->client_rng, SEC(3));
+    return r;
+}
+
+void request_free(struct client_request *r)
+{
+    g_free(r);
+}
+
+/* --- asking ----------------------------------------------------------------------------------- */
+
+static unsigned shard_of(unsigned object, unsigned cell)
+{
+    return 1 + object * MODEL_SHARDS + CELL_SHARD(cell);
+}
+
+static struct bytes key_of(struct arena *a, unsigned object, unsigned cell)
+{
+    uint8_t *p = arena_alloc(a, 4);
+    put_be16(p, (uint16_t)shard_of(object, cell));
+    p[2] = 'k';
+    p[3] = (uint8_t)('0' + cell);
+    return bytes_of(p, 4);
+}
+
+static struct bytes ballast_key(struct arena *a, uint64_t n)
+{
+    uint8_t *p = arena_alloc(a, 3);
+    put_be16(p, BALLAST_SHARD);
+    p[2] = (uint8_t)('a' + n % 8);
+    return bytes_of(p, 3);
+}
+
+static uint64_t lowest_outstanding(const struct sim_client *k, uint64_t seq)
+{
+    for (guint i = 0; i < k->requests->len; i++) {
+        const struct client_request *r = g_ptr_array_index(k->requests, i);
+        if (r->seq > 0 && r->session == k->session)
+            seq = MIN(seq, r->seq);
+    }
+    return seq;
+}
+
+static void fill_txn(struct arena *a, const struct client_request *r, struct msg_txn *t)
+{
+    const struct model_txn *m = &r->txn;
+    t->n_compares = m->n_compares;
+    t->compares = arena_array(a, MODEL_PARTS, sizeof(*t->compares));
+    for (unsigned i = 0; i < m->n_compares; i++)
+        t->compares[i] = (struct kv_compare){
+            .op = m->compares[i].op,
+            .key = key_of(a, r->object, m->compares[i].cell),
+            .arg = m->compares[i].arg,
+            .value = bytes_of(m->compares[i].bytes, m->compares[i].n),
+        };
+    t->n_reads = m->n_reads;
+    t->reads = arena_array(a, MODEL_PARTS, sizeof(*t->reads));
+    for (unsigned i = 0; i < m->n_reads; i++)
+        t->reads[i] = (struct kv_read){.op = KV_GET, .key = key_of(a, r->object, m->reads[i].cell)};
+    t->n_writes = m->n_writes;
+    t->writes = arena_array(a, MODEL_PARTS, sizeof(*t->writes));
+    for (unsigned i = 0; i < m->n_writes; i++)
+        t->writes[i] = (struct kv_write){
+            .op = m->writes[i].op,
+            .key = key_of(a, r->object, m->writes[i].cell),
+            .arg = m->writes[i].arg,
+            .value = bytes_of(m->writes[i].bytes, m->writes[i].n),
+        };
+}
+
+static void put_txn(const struct sim_client *k, const struct client_request *r, struct arena *a,
+                    struct enc *e, uint64_t id)
+{
+    struct msg_txn t = {.client = r->session};
+    if (r->seq > 0) {
+        t.seq = r->seq;
+        t.acked_below = lowest_outstanding(k, r->seq);
+    }
+    if (r->ballast > 0) {
+        uint8_t *p = arena_zalloc(a, r->ballast);
+        put_le64(p, r->number);
+        t.n_writes = 1;
+        t.writes = arena_array(a, 1, sizeof(*t.writes));
+        t.writes[0] = (struct kv_write){
+            .op = KV_PUT, .key = ballast_key(a, r->number), .value = bytes_of(p, r->ballast)};
+    } else {
+        fill_txn(a, r, &t);
+    }
+    FRAME(e, txn, id, &t);
+}
+
+static void put_request(const struct sim_client *k, const struct client_request *r, struct arena *a,
+                        struct enc *e, uint64_t id)
+{
+    switch (r->kind) {
+    case ASK_TXN:
+        put_txn(k, r, a, e, id);
+        return;
+    case ASK_WAIT: {
+        struct msg_wait m = {key_of(a, r->object, r->txn.reads[0].cell), r->wait_version, 2000};
+        FRAME(e, wait, id, &m);
+        return;
+    }
+    case ASK_OPEN: {
+        struct msg_session_open m = {r->nonce, bytes_str("sim")};
+        FRAME(e, session_open, id, &m);
+        return;
+    }
+    case ASK_CLOSE: {
+        struct msg_session_close m = {r->session};
+        FRAME(e, session_close, id, &m);
+        return;
+    }
+    case ASK_KEEPALIVE: {
+        struct msg_keepalive m = {r->session};
+        FRAME(e, keepalive, id, &m);
+        return;
+    }
+    }
+}
+
+void request_send(struct sim_client *k, struct client_request *r, unsigned node)
+{
+    struct sim *s = k->sim;
+    struct arena a = {0};
+    struct enc e = {0};
+    struct net_conn *nc = k->links[node].conn;
+    put_request(k, r, &a, &e, r->number << 8 | (r->attempts & 0xff));
+    nc->net->ops->send(nc, enc_view(&e));
+    enc_finish(&e);
+    arena_finish(&a);
+    if (r->attempts > 0)
+        s->counters.retries++;
+    r->attempts++;
+    r->sent = true;
+    r->sent_to = node;
+    r->sent_at = s->now;
+}
+
+/* --- answers ---------------------------------------------------------------------------------- */
+
+static void take_read(struct sim_client *k, const struct kv_result *from, struct model_read *ret)
+{
+    CHECK(k->sim, from->value.n <= MODEL_VALUE && from->size == from->value.n,
+          "client %u: a value of %zu bytes (size %" G_GUINT64_FORMAT ")", k->id, from->value.n,
+          from->size);
+    *ret = (struct model_read){.version = from->version, .size = from->size};
+    ret->n = (uint8_t)from->value.n;
+    if (ret->n > 0)
+        memcpy(ret->bytes, from->value.p, ret->n);
+}
+
+void request_reply(struct sim_client *k, const struct client_request *r,
+                   const struct msg_txn_reply *m, struct model_reply *ret)
+{
+    *ret = (struct model_reply){.status = m->status, .failed = m->failed, .time = m->time};
+    CHECK(k->sim, m->n_reads == r->txn.n_reads, "client %u: %u reads asked, %u answered", k->id,
+          r->txn.n_reads, m->n_reads);
+    for (unsigned i = 0; i < m->n_reads; i++)
+        take_read(k, &m->reads[i], &ret->reads[i]);
+    for (unsigned i = 0; i < m->n_versions; i++) {
+        unsigned first = shard_of(r->object, 0);
+        CHECK(k->sim, m->versions[i].shard >= first && m->versions[i].shard < first + MODEL_SHARDS,
+              "client %u: a version of shard %u, which was not written", k->id,
+              m->versions[i].shard);
+        ret->versions[m->versions[i].shard - first] = m->versions[i].version;
+    }
+}

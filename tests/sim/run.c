@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One run: the cluster starts; clients work while faults happen; the faults end, and everybody must
+ * finish in bounded time; all replicas become equal; the histories are judged.
+ */
+#include "tests/sim/client.h"
+#include "tests/sim/sim.h"
+
+/* After the faults: dead clients come back (40 s), hung syncs and the longest down time pass, an
+ * expired session is noticed (30 s), a few elections. */
+#define FINISH_WITHIN SEC(120)
+#define SETTLE_WITHIN SEC(30)
+#define SEARCH_STEPS  5000000u
+
+static void step_until(struct sim *s, uint64_t until)
+{
+    struct event *e;
+    while (queue_next(&s->queue) <= until) {
+        e = queue_pop(&s->queue);
+        s->now = e->at;
+        struct sim_node *sn = e->node;
+        if (sn && e->life != sn->life) {
+            event_free(e);
+            continue;
+        }
+        if (sn && sn->paused) {
+            g_queue_push_tail(&sn->stalled, e);
+            continue;
+        }
+        trace_mix(s, e->at ^ (sn ? sn->id : 0));
+        s->counters.events++;
+        e->run(s, e);
+        event_free(e);
+    }
+    s->now = until;
+}
+
+static void begin(struct sim *s)
+{
+    rng_seed(&s->rng, s->options.seed);
+    fault_draw(s);
+    s->n = s->profile.nodes;
+    rng_seed(&s->net_rng, rng_next(&s->rng));
+    rng_seed(&s->disk_rng, rng_next(&s->rng));
+    rng_seed(&s->client_rng, rng_next(&s->rng));
+    queue_init(&s->queue);
+    check_init(s);
+    host_init(s);
+    net_init(s);
+    fault_begin(s);
+    for (unsigned i = 0; i < s->n; i++)
+        host_restart_later(&s->nodes[i], rng_below(&s->rng, MS(500)));
+    clients_init(s);
+}
+
+static void finish(struct sim *s)
+{
+    host_finish(s);
+    queue_finish(&s->queue);
+    clients_finish(s);
+    net_finish(s);
+    check_finish(s);
+}
+
+static void wait_idle(struct sim *s, const char *what)
+{
+    uint64_t deadline = s->now + FINISH_WITHIN;
+    while (!clients_idle(s)) {
+        if (s->now >= deadline) {
+            clients_say_busy(s);
+            sim_fail(s, "no progress: %s %.0f s after the faults", what,
+                     (double)FINISH_WITHIN / 1e9);
+        }
+        step_until(s, s->now + MS(100));
+    }
+}
+
+static void settle(struct sim *s)
+{
+    uint64_t deadline = s->now + SETTLE_WITHIN;
+    while (!check_replicas_settled(s)) {
+        CHECK(s, s->now < deadline, "the replicas have not become equal in %.0f s of peace",
+              (double)SETTLE_WITHIN / 1e9);
+        step_until(s, s->now + MS(100));
+    }
+    check_replicas_equal(s);
+}
+
+static void judge(struct sim *s)
+{
+    for (unsigned o = 0; o < s->history->n_objects; o++) {
+        GString *text = g_string_new("");
+        enum linear_verdict v = history_check(s->history, o, SEARCH_STEPS, text);
+        CHECK(s, v != LINEAR_VIOLATION, "object %u is not linearizable:\n%s", o, text->str);
+        CHECK(s, v != LINEAR_BUDGET, "object %u: the search took too long:\n%s", o, text->str);
+        g_string_free(text, TRUE);
+    }
+}
+
+void sim_run(const struct sim_options *o, uint64_t *ret_hash, struct sim_counters *counters)
+{
+    struct sim *s = g_new0(struct sim, 1);
+    s->options = *o;
+    s->trace.verbose = o->verbose;
+    trace_watch(s);
+    begin(s);
+    step_until(s, s->profile.fault_time);
+    fault_heal(s);
+    clients_last_ops(s);
+    wait_idle(s, "a client is not finished");
+    clients_audit(s);
+    wait_idle(s, "the last reads are not answered");
+    settle(s);
+    judge(s);
+    trace_watch(NULL);
+    trace_mix(s, s->counters.events);
+    *ret_hash = s->trace.hash;
+    const uint64_t *from = (const uint64_t *)&s->counters;
+    uint64_t *to = (uint64_t *)counters;
+    for (size_t i = 0; i < sizeof(s->counters) / sizeof(*from); i++)
+        to[i] += from[i];
+    counters->simulated += s->now;
+    finish(s);
+    g_free(s);
+}

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * sim.h - a whole cluster in one thread: real nodes (raft, log, state machine, node) on a simulated
+ * clock, disk and network, with simulated clients. One seed is one run. What is modelled and what
+ * is checked stands in README.md.
+ *
+ * Files: queue (time), trace (log, failure), disk, net, state (the nodes' state stores), host
+ * (starts, stops and drives nodes), client and workload, model and linear (histories), check
+ * (invariants while running), fault (what goes wrong when), run (the phases of a run).
+ */
+#pragma once
+
+#include <setjmp.h>
+#include "cluster/base/limits.h"
+#include "cluster/base/rng.h"
+#include "cluster/node/node.h"
+#include "cluster/raft/raft.h"
+#include "tests/sim/queue.h"
+#include "tests/sim/trace.h"
+
+#define SIM_CLUSTER 0x51u
+#define SIM_SHARDS  32
+#define SIM_NODES   VOTERS_MAX
+
+struct sim_options {
+    uint64_t seed;
+    unsigned nodes; /* 0: drawn */
+    bool verbose;
+};
+
+/* Drawn once per run: which things go wrong in it and how often. Chances are per million. */
+struct profile {
+    unsigned nodes, clients, ops_per_client, window;
+    uint64_t fault_time;  /* how long faults happen */
+    uint64_t think;       /* mean pause of a client between operations */
+    uint64_t fault_pause; /* mean time between faults */
+    uint64_t flush_log_bytes, segment_bytes;
+    uint64_t net_delay, net_jitter;
+    unsigned raft_drop, raft_dup, raft_reorder; /* per raft frame between nodes */
+    unsigned conn_break;                        /* per frame */
+    uint64_t sync_time;                         /* mean of one sync; 0: done at once */
+    unsigned sync_slow;                         /* a sync that takes 20 times as long */
+    bool big_values;
+    unsigned weight[16]; /* of each enum fault_kind (fault.c) */
+};
+
+/* What happened, to tell whether faults reached what they are meant to reach. */
+struct sim_counters {
+    uint64_t events, frames, syncs, crashes, power_losses, fatals, pauses, partitions, elections,
+        snapshots, flushes, torn_sectors, torn_tails, ops, unknown_ops, retries, answers_twice,
+        sessions_lost, frames_lost, client_deaths, simulated;
+};
+
+struct sim_disk;
+struct sim_client;
+struct state_store;
+
+struct sim_node {
+    struct sim *sim;
+    unsigned id;
+    char *address;
+    struct node *node; /* NULL: down */
+    uint64_t life;     /* counts starts and ends: callbacks of an older one go nowhere */
+    bool up_wanted;    /* a restart is posted or it is up */
+    jmp_buf dead;      /* where env.fatal goes */
+    bool inside;       /* node code is running */
+    char fatal[300];
+
+    struct sim_disk *disk;
+    struct store_mem_disk *mem;
+    struct store_maker *mem_stores, *stores;
+    struct state_store *store; /* open */
+    struct net *net;
+    struct rng rng;
+
+    /* Its clock: runs a little fast or slow, and shows some other time of day. */
+    int64_t drift_ppm, wall_offset;
+    uint64_t booted_at, ticks, ticks_base;
+    bool round_posted, paused;
+    GQueue stalled; /* events that came while paused */
+
+    /* check.c */
+    bool leading;
+    raft_term seen_term;
+    raft_index seen_commit, seen_applied;
+};
+
+struct sim {
+    struct sim_options options;
+    struct profile profile;
+    struct rng rng; /* faults and everything else */
+    struct rng net_rng, disk_rng, client_rng;
+    uint64_t now; /* ns */
+    struct queue queue;
+    struct trace trace;
+    struct sim_counters counters;
+
+    unsigned n;
+    struct sim_node nodes[SIM_NODES]; /* nodes[0] is node 1 */
+
+    /* net.c */
+    GPtrArray *conns;
+    bool blocked[SIM_NODES + 1][SIM_NODES + 1]; /* from, to; 0 is the clients' place */
+    uint64_t blocked_since[SIM_NODES + 1][SIM_NODES + 1];
+    bool quiet; /* the faults are over: no more losses */
+
+    /* client.c, history in linear.h */
+    GPtrArray *clients;
+    struct history *history;
+    uint64_t last_value, last_nonce;
+
+    /* check.c */
+    struct check *check;
+};
+
+static inline struct sim_node *sim_node(struct sim *s, unsigned id)
+{
+    return &s->nodes[id - 1];
+}
+
+static inline void sim_post(struct sim *s, struct event *e, uint64_t delay)
+{
+    queue_push(&s->queue, e, s->now + delay);
+}
+
+static inline void sim_post_node(struct sim_node *sn, struct event *e, uint64_t delay)
+{
+    e->node = sn;
+    e->life = sn->life;
+    sim_post(sn->sim, e, delay);
+}
+
+/* Around the mean, with a long tail: mostly less, now and then several times as much. */
+uint64_t sim_spread(struct rng *r, uint64_t mean);
+
+/* --- run.c --- */
+
+void sim_run(const struct sim_options *o, uint64_t *ret_hash, struct sim_counters *counters);
+
+/* --- host.c --- */
+
+void host_init(struct sim *s);
+void host_finish(struct sim *s);
+void host_start(struct sim_node *sn);
+enum host_end { END_KILLED, END_POWER_LOSS };
+void host_stop(struct sim_node *sn, enum host_end how);
+void host_restart_later(struct sim_node *sn, uint64_t delay);
+void host_pause(struct sim_node *sn, uint64_t duration);
+/* Calls fn with node code allowed to end in env.fatal; then a round is due. False: it died. */
+bool host_enter(struct sim_node *sn, void (*fn)(struct sim_node *sn, void *arg), void *arg);
+unsigned host_leader(struct sim *s); /* that may serve, of the highest term; 0: none */
+
+/* --- net.c --- */
+
+void net_init(struct sim *s);
+void net_finish(struct sim *s);
+/* The node has ended; the other ends learn of it now, or (power loss) maybe much later. */
+void net_node_gone(struct sim_node *sn, bool silently);
+void net_block(struct sim *s, unsigned from, unsigned to, bool blocked);
+void net_break_some(struct sim *s);
+/* A client's end: callbacks in client.c. NULL: never. */
+struct net_conn *net_client_dial(struct sim *s, struct sim_client *k, unsigned node);
+
+/* --- state.c --- */
+
+void state_init(struct sim_node *sn);
+void state_finish(struct sim_node *sn);
+/* The node died inside its own code and will not close its store. */
+void state_abandon(struct sim_node *sn);
+struct store *state_real(struct sim_node *sn);
+
+/* --- check.c --- */
+
+void check_init(struct sim *s);
+void check_finish(struct sim *s);
+void check_node(struct sim_node *sn);         /* after each call of node code */
+void check_node_started(struct sim_node *sn); /* a new life */
+void check_lead(struct sim_node *sn, bool leading);
+/* The node's state store took a batch; it was opened, maybe with another node's state. */
+void check_batch(struct sim_node *sn, const struct store_write *w, size_t n);
+void check_state(struct sim_node *sn);
+bool check_replicas_settled(struct sim *s);
+void check_replicas_equal(struct sim *s);
+
+/* --- fault.c --- */
+
+void fault_draw(struct sim *s); /* the profile */
+void fault_begin(struct sim *s);
+void fault_heal(struct sim *s); /* everything; no more faults after it */

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The nodes' state stores: store_mem behind a layer that lets flushes take their time, shows every
+ * batch to the checkers, and on a crash keeps the last flush and some of what came after it.
+ */
+#include "cluster/store/store.h"
+#include "tests/sim/sim.h"
+
+struct state_store {
+    struct store store;
+    struct store *real;
+    struct sim_node *sn;
+    bool flushing;
+};
+
+struct state_maker {
+    struct store_maker maker;
+    struct sim_node *sn;
+};
+
+static struct state_store *state_of(struct store *s)
+{
+    return container_of(s, struct state_store, store);
+}
+
+/* --- the store -------------------------------------------------------------------------------- */
+
+static int op_get(struct store *s, struct store_view *view, struct bytes key, struct arena *a,
+                  struct bytes *ret)
+{
+    struct store *real = state_of(s)->real;
+    return real->ops->get(real, view, key, a, ret);
+}
+
+static int op_write(struct store *s, const struct store_write *w, size_t n)
+{
+    struct state_store *st = state_of(s);
+    int err = st->real->ops->write(st->real, w, n);
+    if (err == 0)
+        check_batch(st->sn, w, n);
+    return err;
+}
+
+static struct store_view *op_view_open(struct store *s)
+{
+    struct store *real = state_of(s)->real;
+    return real->ops->view_open(real);
+}
+
+static void op_view_close(struct store *s, struct store_view *v)
+{
+    struct store *real = state_of(s)->real;
+    real->ops->view_close(real, v);
+}
+
+static struct store_iter *op_iter_open(struct store *s, struct store_view *view, struct bytes lo,
+                                       struct bytes hi)
+{
+    struct store *real = state_of(s)->real;
+    return real->ops->iter_open(real, view, lo, hi);
+}
+
+struct flush_event {
+    struct event event;
+    store_done_fn *done;
+    void *arg;
+};
+
+static void call_flushed(struct sim_node *sn, void *arg)
+{
+    struct flush_event *e = arg;
+    struct store *real = sn->store->real;
+    sn->store->flushing = false;
+    real->ops->flush(real, e->done, e->arg);
+}
+
+static void flush_run(struct sim *s, struct event *e)
+{
+    trace_line(s, "n%u flushed its state", e->node->id);
+    host_enter(e->node, call_flushed, e);
+}
+
+static void op_flush(struct store *s, store_done_fn *done, void *arg)
+{
+    struct state_store *st = state_of(s);
+    struct sim *sim = st->sn->sim;
+    sim->counters.flushes++;
+    if (rng_below(&sim->disk_rng, 4) == 0) {
+        st->real->ops->flush(st->real, done, arg);
+        return;
+    }
+    struct flush_event *e = EVENT_NEW(struct flush_event, flush_run);
+    ASSERT(!st->flushing);
+    st->flushing = true;
+    e->done = done;
+    e->arg = arg;
+    sim_post_node(st->sn, &e->event, sim_spread(&sim->disk_rng, MS(20)));
+}
+
+static int op_checkpoint(struct store *s, const char *dir, struct errmsg *msg)
+{
+    struct store *real = state_of(s)->real;
+    return real->ops->checkpoint(real, dir, msg);
+}
+
+static void state_drop(struct state_store *st)
+{
+    struct rng *r = &st->sn->sim->disk_rng;
+    /* Flushes happen by themselves too, and a checkpoint is one: any later prefix may survive. */
+    uint64_t extra = rng_below(r, 2) ? rng_below(r, 200) : 0;
+    store_mem_crash(st->real, (size_t)extra);
+    if (st->sn->store == st)
+        st->sn->store = NULL;
+    g_free(st);
+}
+
+static void op_close(struct store *s)
+{
+    if (!s)
+        return;
+    struct state_store *st = state_of(s);
+    /* Closing is no flush; in a life that goes on only an installation closes it. */
+    ASSERT(!st->flushing || !st->sn->node);
+    state_drop(st);
+}
+
+static uint64_t op_approximate_bytes(struct store *s)
+{
+    struct store *real = state_of(s)->real;
+    return real->ops->approximate_bytes(real);
+}
+
+/* --- the maker -------------------------------------------------------------------------------- */
+
+static struct sim_node *owner_of(struct store_maker *m)
+{
+    return container_of(m, struct state_maker, maker)->sn;
+}
+
+static int maker_open(struct store_maker *m, const char *dir, struct store **ret,
+                      struct errmsg *msg)
+{
+    static struct store_ops ops;
+    struct sim_node *sn = owner_of(m);
+    struct store *real;
+    int err = sn->mem_stores->open(sn->mem_stores, dir, &real, msg);
+    if (err < 0)
+        return err;
+    /* Iterators are the real store's own. */
+    ops = *real->ops;
+    ops.get = op_get;
+    ops.write = op_write;
+    ops.view_open = op_view_open;
+    ops.view_close = op_view_close;
+    ops.iter_open = op_iter_open;
+    ops.flush = op_flush;
+    ops.checkpoint = op_checkpoint;
+    ops.close = op_close;
+    ops.approximate_bytes = op_approximate_bytes;
+    struct state_store *st = g_new0(struct state_store, 1);
+    *st = (struct state_store){.store = {.ops = &ops}, .real = real, .sn = sn};
+    ASSERT(!sn->store);
+    sn->store = st;
+    *ret = &st->store;
+    check_state(sn);
+    return 0;
+}
+
+static int maker_destroy(struct store_maker *m, const char *dir)
+{
+    struct store_maker *real = owner_of(m)->mem_stores;
+    return real->destroy(real, dir);
+}
+
+static int maker_replace(struct store_maker *m, const char *from, const char *to)
+{
+    struct store_maker *real = owner_of(m)->mem_stores;
+    return real->replace(real, from, to);
+}
+
+static struct store_image *maker_image_open(struct store_maker *m, const char *dir)
+{
+    struct store_maker *real = owner_of(m)->mem_stores;
+    return real->image_open(real, dir);
+}
+
+static int maker_image_create(struct store_maker *m, const char *dir, struct store_image **ret)
+{
+    struct store_maker *real = owner_of(m)->mem_stores;
+    return real->image_create(real, dir, ret);
+}
+
+static void maker_free(struct store_maker *m)
+{
+    g_free(container_of(m, struct state_maker, maker));
+}
+
+/* --- life ------------------------------------------------------------------------------------- */
+
+void state_init(struct sim_node *sn)
+{
+    sn->mem = store_mem_disk_create();
+    sn->mem_stores = store_mem_maker_create(sn->mem);
+    struct state_maker *m = g_new0(struct state_maker, 1);
+    m->sn = sn;
+    m->maker = *sn->mem_stores;
+    m->maker.open = maker_open;
+    m->maker.destroy = maker_destroy;
+    m->maker.replace = maker_replace;
+    m->maker.image_open = maker_image_open;
+    m->maker.image_create = maker_image_create;
+    m->maker.free = maker_free;
+    sn->stores = &m->maker;
+}
+
+void state_abandon(struct sim_node *sn)
+{
+    if (sn->store)
+        state_drop(sn->store);
+}
+
+struct store *state_real(struct sim_node *sn)
+{
+    return sn->store ? sn->store->real : NULL;
+}
+
+void state_finish(struct sim_node *sn)
+{
+    store_maker_destroy(sn->stores);
+    store_maker_destroy(sn->mem_stores);
+    store_mem_disk_destroy(sn->mem);
+}
