@@ -101,6 +101,42 @@ static uint64_t piece_end(uint64_t off, uint64_t end)
     return MIN(end, border * FS_BLOCK);
 }
 
+/* Appends a GET per block of the piece. */
+static void get_blocks(struct volume *v, fs_ino ino, struct piece *piece)
+{
+    uint64_t end = piece->off + piece->n;
+    for (uint64_t at = piece->off; at < end;) {
+        uint64_t next = MIN(end, (at / FS_BLOCK + 1) * FS_BLOCK);
+        unsigned shard = schema_block_shard(ino, at / FS_BLOCK, v->shards);
+        struct key key = key_block(shard, ino, (uint32_t)(at / FS_BLOCK));
+        txn_get_part(&piece->t, key_view(&key), at % FS_BLOCK, next - at);
+        at = next;
+    }
+}
+
+int data_read_small(struct volume *v, fs_ino ino, void *p, size_t n, uint64_t off,
+                    struct inode *ret)
+{
+    struct piece piece = {.off = off, .n = n};
+    struct reading reading = {p, off};
+    ASSERT(off + n <= FS_INODE_STRIPE);
+    get_blocks(v, ino, &piece);
+    unsigned at = txn_get_part(&piece.t, KEY(key_inode(ino)), 0, INODE_SIZE);
+    int rc = volume_run(v, &piece.t);
+    if (rc == 0 && piece.t.reply.n_reads != at + 1)
+        rc = -EIO;
+    if (rc == 0)
+        rc = take_blocks(&reading, &piece);
+    if (rc == 0 && piece.t.reply.reads[at].version == 0)
+        rc = -ESTALE;
+    if (rc == 0)
+        rc = inode_decode(ino, piece.t.reply.reads[at].value, ret);
+    if (rc == 0)
+        ret->target = BYTES_NONE;
+    txn_finish(&piece.t);
+    return rc > 0 ? -EIO : rc;
+}
+
 int data_read(struct volume *v, fs_ino ino, void *p, size_t n, uint64_t off)
 {
     struct reading reading = {p, off};
@@ -115,13 +151,8 @@ int data_read(struct volume *v, fs_ino ino, void *p, size_t n, uint64_t off)
             break;
         piece->off = off;
         piece->n = piece_end(off, end) - off;
-        for (uint64_t last = off + piece->n; off < last;) {
-            uint64_t next = MIN(last, (off / FS_BLOCK + 1) * FS_BLOCK);
-            unsigned shard = schema_block_shard(ino, off / FS_BLOCK, v->shards);
-            struct key key = key_block(shard, ino, (uint32_t)(off / FS_BLOCK));
-            txn_get_part(&piece->t, key_view(&key), off % FS_BLOCK, next - off);
-            off = next;
-        }
+        off += piece->n;
+        get_blocks(v, ino, piece);
         rc = pipeline_start(&q, piece);
     }
     return pipeline_end(&q, true, rc);

@@ -29,11 +29,13 @@ int volume_create(struct volume *v, fs_ino dir, const char *name, const struct v
                   uint32_t mode, int flags, struct volume_file **ret, struct volume_attr *ret_attr)
 {
     struct inode n;
-    int rc = name_make(v, dir, name, who, S_IFREG | (mode & 07777), 0, NULL, &n);
+    struct vnode *vn;
+    struct making what = {.mode = S_IFREG | (mode & 07777), .open = &vn};
+    int rc = volume_need_session(v);
+    if (rc == 0)
+        rc = name_make(v, dir, name, who, &what, &n);
     if (rc)
         return rc;
-    struct vnode *vn = vnode_get(v, n.ino);
-    vnode_learn(vn, &n);
     *ret = file_create(vn, flags);
     inode_to_attr(&n, ret_attr);
     return 0;
@@ -50,10 +52,13 @@ static bool is_open(struct vnode *vn)
 int volume_file_open(struct volume *v, fs_ino ino, int flags, const struct volume_caller *who,
                      struct volume_file **ret)
 {
+    int rc = volume_need_session(v);
+    if (rc)
+        return rc;
     /* In use here before the link count is read: a reclaimer that asks later hears of it. */
     struct vnode *vn CLEANUP(vnode_put) = vnode_get(v, ino);
     struct inode n;
-    int rc = vnode_refresh(vn, &n);
+    rc = vnode_refresh(vn, &n);
     if (rc)
         return rc;
     if (S_ISDIR(n.mode))
@@ -147,28 +152,44 @@ static bool overlay(struct vnode *vn, uint64_t drops, void *p, size_t n, uint64_
     return valid;
 }
 
+/* The size now, when a read goes beyond the one that was known: the file may have grown elsewhere.
+ */
+static uint64_t newest_size(struct vnode *vn, const struct view *view, const struct inode *fresh)
+{
+    vnode_learn(vn, fresh);
+    pthread_mutex_lock(&vn->lock);
+    uint64_t size = MAX(view->size, fresh->size);
+    if (vn->drops == view->drops)
+        size = MAX(vn->last.size, MAX(buffer_end(&vn->dirty), buffer_end(&vn->flushing)));
+    pthread_mutex_unlock(&vn->lock);
+    return size;
+}
+
 /* One try: a count, or -EAGAIN if a flush ended meanwhile. */
 static int64_t read_once(struct vnode *vn, void *p, size_t n, uint64_t off)
 {
     struct view view;
+    struct inode fresh;
     look(vn, p, n, off, &view);
     if (view.buffered)
         return (int64_t)n;
-    if (off + n > view.size) { /* the end, unless the file has grown elsewhere */
-        struct inode fresh;
-        int rc = vnode_refresh(vn, &fresh);
-        if (rc)
-            return rc;
-        view.size = MAX(view.size, fresh.size);
-        pthread_mutex_lock(&vn->lock);
-        if (vn->drops == view.drops && vn->known)
-            view.size = MAX(vn->last.size, MAX(buffer_end(&vn->dirty), buffer_end(&vn->flushing)));
-        pthread_mutex_unlock(&vn->lock);
+    int rc = 0;
+    size_t done = 0;
+    if (off + n > view.size && off < FS_INODE_STRIPE) { /* size and data in one request */
+        done = MIN(n, FS_INODE_STRIPE - off);
+        rc = data_read_small(vn->v, vn->ino, p, done, off, &fresh);
+    } else if (off + n > view.size) {
+        rc = inode_get(vn->v, vn->ino, NULL, &fresh);
     }
+    if (rc)
+        return rc;
+    if (off + n > view.size)
+        view.size = newest_size(vn, &view, &fresh);
     if (off >= view.size)
         return 0;
     n = MIN(n, view.size - off);
-    int rc = data_read(vn->v, vn->ino, p, n, off);
+    if (done < n)
+        rc = data_read(vn->v, vn->ino, (uint8_t *)p + done, n - done, off + done);
     if (rc)
         return rc;
     return overlay(vn, view.drops, p, n, off) ? (int64_t)n : -EAGAIN;
@@ -177,6 +198,8 @@ static int64_t read_once(struct vnode *vn, void *p, size_t n, uint64_t off)
 int64_t volume_read(struct volume_file *f, void *p, size_t n, uint64_t off)
 {
     struct vnode *vn = f->vn;
+    /* Once the session has ended, what is open under it may be reclaimed. */
+    (void)volume_session_ended(vn->v);
     pthread_mutex_lock(&vn->lock);
     bool lost = vn->lost;
     pthread_mutex_unlock(&vn->lock);

@@ -124,9 +124,10 @@ static bool member_of(const struct volume_caller *who, uint32_t gid)
     return found;
 }
 
-static void plan_inode(const struct inode *parent, const struct volume_caller *who, uint32_t mode,
-                       uint32_t rdev, const char *target, struct inode *n)
+static void plan_inode(const struct inode *parent, const struct volume_caller *who,
+                       const struct making *what, struct inode *n)
 {
+    uint32_t mode = what->mode;
     uint32_t bits = S_ISLNK(mode) ? 0777 : mode & 07777 & ~who->umask;
     *n = (struct inode){
         .ino = n->ino,
@@ -134,9 +135,9 @@ static void plan_inode(const struct inode *parent, const struct volume_caller *w
         .uid = who->uid,
         .gid = who->gid,
         .nlink = S_ISDIR(mode) ? 2 : 1,
-        .rdev = S_ISCHR(mode) || S_ISBLK(mode) ? rdev : 0,
+        .rdev = S_ISCHR(mode) || S_ISBLK(mode) ? what->rdev : 0,
         .parent = S_ISDIR(mode) ? parent->ino : 0,
-        .size = target ? strlen(target) : 0,
+        .size = what->target ? strlen(what->target) : 0,
     };
     if (!(parent->mode & S_ISGID))
         return;
@@ -180,39 +181,58 @@ static int new_number(struct volume *v, const struct inode *parent, uint32_t mod
     return volume_new_ino(v, near ? ino_shard(parent->ino) : NO_SHARD, ret);
 }
 
+/* One try. *parent is read anew when it had changed. 0; 1: look again; or an errno. */
+static int make_once(struct volume *v, struct inode *parent, const char *name,
+                     const struct volume_caller *who, const struct making *what, struct inode *n)
+{
+    plan_inode(parent, who, what, n);
+    struct txn t CLEANUP(txn_finish) = {0};
+    txn_head(&t, parent);
+    txn_absent(&t, KEY(name_key(v, parent->ino, name)));
+    put_inode(&t, n, what->target);
+    put_dentry(v, &t, parent->ino, name, n);
+    int rc = volume_run(v, &t);
+    if (rc > 0) {
+        rc = why_not(v, &t, parent->ino, parent);
+        return rc ? rc : 1;
+    }
+    n->atime = n->mtime = n->ctime = n->btime = t.reply.time;
+    return rc;
+}
+
 int name_make(struct volume *v, fs_ino dir, const char *name, const struct volume_caller *who,
-              uint32_t mode, uint32_t rdev, const char *target, struct inode *ret)
+              const struct making *what, struct inode *ret)
 {
     struct inode parent, n = {0};
     int rc = volume_check_name(name);
     if (rc == 0)
         rc = inode_get_dir(v, dir, true, &parent);
     if (rc == 0)
-        rc = new_number(v, &parent, mode, &n.ino);
-    for (unsigned tries = 0; rc == 0; tries++) {
-        plan_inode(&parent, who, mode, rdev, target, &n);
-        struct txn t CLEANUP(txn_finish) = {0};
-        txn_head(&t, &parent);
-        txn_absent(&t, KEY(name_key(v, dir, name)));
-        put_inode(&t, &n, target);
-        put_dentry(v, &t, dir, name, &n);
-        rc = volume_run(v, &t);
-        if (rc == 0) {
-            n.atime = n.mtime = n.ctime = n.btime = t.reply.time;
-            parent.entries++;
-            hint_set_dir(&v->hints, &parent);
-            if (S_ISDIR(n.mode))
-                hint_set_dir(&v->hints, &n);
-            learn_name(v, dir, name, n.ino);
-            *ret = n;
-            return 0;
-        }
-        if (rc > 0)
-            rc = why_not(v, &t, dir, &parent);
-        if (rc == 0)
-            rc = volume_backoff(tries);
+        rc = new_number(v, &parent, what->mode, &n.ino);
+    if (rc)
+        return rc;
+    struct vnode *vn CLEANUP(vnode_put) = what->open ? vnode_get(v, n.ino) : NULL;
+    for (unsigned tries = 0;; tries++) {
+        rc = make_once(v, &parent, name, who, what, &n);
+        if (rc <= 0)
+            break;
+        rc = volume_backoff(tries);
+        if (rc)
+            break;
     }
-    return rc;
+    if (rc)
+        return rc;
+    parent.entries++;
+    hint_set_dir(&v->hints, &parent);
+    if (S_ISDIR(n.mode))
+        hint_set_dir(&v->hints, &n);
+    learn_name(v, dir, name, n.ino);
+    if (what->open) {
+        vnode_learn(vn, &n);
+        *what->open = TAKE(vn);
+    }
+    *ret = n;
+    return 0;
 }
 
 int volume_mknod(struct volume *v, fs_ino dir, const char *name, const struct volume_caller *who,
@@ -229,7 +249,8 @@ int volume_mknod(struct volume *v, fs_ino dir, const char *name, const struct vo
     if (target && strlen(target) > FS_SYMLINK_MAX)
         return -ENAMETOOLONG;
     struct inode n;
-    int rc = name_make(v, dir, name, who, mode, rdev, target, &n);
+    struct making what = {.mode = mode, .rdev = rdev, .target = target};
+    int rc = name_make(v, dir, name, who, &what, &n);
     if (rc == 0)
         inode_to_attr(&n, ret);
     return rc;
@@ -239,8 +260,8 @@ int volume_mkdir(struct volume *v, fs_ino dir, const char *name, const struct vo
                  uint32_t mode, struct volume_attr *ret)
 {
     struct inode n;
-    uint32_t bits = mode & (01777 | S_ISGID);
-    int rc = name_make(v, dir, name, who, S_IFDIR | bits, 0, NULL, &n);
+    struct making what = {.mode = S_IFDIR | (mode & (01777 | S_ISGID))};
+    int rc = name_make(v, dir, name, who, &what, &n);
     if (rc == 0)
         inode_to_attr(&n, ret);
     return rc;

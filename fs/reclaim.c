@@ -472,6 +472,7 @@ static void keeper_step(struct keeper *k)
         v->scan_orphans = true;
         pthread_mutex_unlock(&v->lock);
     }
+    (void)!volume_need_session(v);
     (void)!answer_all(k);
     if (k->awaited && k->session != volume_session(v))
         end_question(k); /* asked by a session that ended */

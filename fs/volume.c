@@ -45,15 +45,40 @@ static void session_lost(struct volume *v, uint64_t session)
     pthread_mutex_lock(&v->session_lock);
     if (volume_session(v) == session) {
         vnode_lose_all(v);
+        /* Failing that, the next operation finds its session lost and comes here again. */
         if (client_new_session(v->client) == 0) {
             pthread_mutex_lock(&v->lock);
             v->session = client_session(v->client);
+            v->registered = false;
             pthread_mutex_unlock(&v->lock);
-            /* Failing that, the next operation finds its session lost and comes here again. */
-            (void)!member_register(v);
         }
     }
     pthread_mutex_unlock(&v->session_lock);
+}
+
+bool volume_session_ended(struct volume *v)
+{
+    uint64_t session = volume_session(v);
+    if (client_session(v->client) == session)
+        return false;
+    session_lost(v, session);
+    return true;
+}
+
+int volume_need_session(struct volume *v)
+{
+    (void)volume_session_ended(v);
+    pthread_mutex_lock(&v->lock);
+    bool registered = v->registered;
+    uint64_t session = v->session;
+    pthread_mutex_unlock(&v->lock);
+    int rc = registered ? 0 : member_register(v);
+    if (rc == 0 && !registered) {
+        pthread_mutex_lock(&v->lock);
+        v->registered = v->session == session;
+        pthread_mutex_unlock(&v->lock);
+    }
+    return rc;
 }
 
 int volume_outcome(struct volume *v, int rc, uint64_t session)
@@ -238,7 +263,7 @@ static int start(struct volume *v, struct errmsg *msg)
     if (rc)
         return errmsg_set(msg, rc, "take a mount number: %s", g_strerror(-rc));
     v->session = client_session(v->client);
-    rc = member_register(v);
+    rc = volume_need_session(v);
     if (rc)
         return errmsg_set(msg, rc, "register the mount: %s", g_strerror(-rc));
     rc = start_threads(v);

@@ -43,6 +43,7 @@ struct volume {
     pthread_mutex_t session_lock; /* one thread at a time opens a new session; before `lock` */
     pthread_mutex_t lock;
     uint64_t session;        /* that buffers, locks and open handles belong to */
+    bool registered;         /* the session is asked before orphans are reclaimed */
     uint64_t mount, counter; /* the next inode number's parts */
     GHashTable *nodes;       /* ino -> vnode, every one with refs > 0 and not lost */
     GQueue dirty;            /* vnodes, each with a reference, by dirty_since */
@@ -95,6 +96,10 @@ NODISCARD int volume_run(struct volume *v, struct txn *t);
 /* The same with the outcome of txn_wait and friends; session: volume_session() before the start. */
 NODISCARD int volume_outcome(struct volume *v, int rc, uint64_t session);
 uint64_t volume_session(struct volume *v);
+/* Sees to it that a session is alive and registered before something is held open under it. */
+NODISCARD int volume_need_session(struct volume *v);
+/* Whether the session has ended; what belonged to it is dropped then. */
+bool volume_session_ended(struct volume *v);
 /* After a lost race, the n-th: waits a little. 0 or -EINTR. */
 NODISCARD int volume_backoff(unsigned n);
 /* A number never used before, in this shard; NO_SHARD: in a hashed one. */
@@ -122,10 +127,16 @@ NODISCARD int inode_drop_privilege(struct vnode *vn);
 NODISCARD int dentry_get(struct volume *v, fs_ino dir, const char *name, fs_ino *ret_ino,
                          uint32_t *ret_type);
 struct key name_key(struct volume *v, fs_ino dir, const char *name);
+/* What a new name shall lead to. */
+struct making {
+    uint32_t mode, rdev;
+    const char *target;  /* symlinks */
+    struct vnode **open; /* NULL, or: in use here before anybody can see it; put it if made */
+};
 /* The one way in which inodes and their first names are made. */
 NODISCARD int name_make(struct volume *v, fs_ino dir, const char *name,
-                        const struct volume_caller *who, uint32_t mode, uint32_t rdev,
-                        const char *target, struct inode *ret);
+                        const struct volume_caller *who, const struct making *what,
+                        struct inode *ret);
 
 /* --- vnode.c --- */
 struct vnode *vnode_get(struct volume *v, fs_ino ino);  /* makes it if need be */
@@ -145,6 +156,9 @@ void vnode_lose_all(struct volume *v); /* the session ended */
 /* --- data.c --- */
 /* Blocks of [off, off + n) as the cluster has them, zeros for holes. */
 NODISCARD int data_read(struct volume *v, fs_ino ino, void *p, size_t n, uint64_t off);
+/* The same and the inode in one request, for a range within the inode's shard. */
+NODISCARD int data_read_small(struct volume *v, fs_ino ino, void *p, size_t n, uint64_t off,
+                              struct inode *ret);
 /* Writes the extents of b that lie outside the inode's shard, several requests at a time. */
 NODISCARD int data_write(struct volume *v, fs_ino ino, const struct buffer *b);
 /* Appends the write of one extent. */

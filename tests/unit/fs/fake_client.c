@@ -182,7 +182,7 @@ int client_probe(struct client *c UNUSED, unsigned timeout_ms UNUSED, struct err
 uint64_t client_session(struct client *c)
 {
     pthread_mutex_lock(&c->k->lock);
-    uint64_t s = c->session;
+    uint64_t s = c->lost ? 0 : c->session;
     pthread_mutex_unlock(&c->k->lock);
     return s;
 }

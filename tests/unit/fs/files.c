@@ -77,6 +77,39 @@ TEST(a_small_file_costs_two_requests)
     end(&w);
 }
 
+TEST(reading_a_small_file_costs_two_requests)
+{
+    struct world w = begin();
+    struct volume_file *f = create(w.a.v, "f", O_RDWR);
+    put(f, "hello", 0);
+    T_OK(volume_flush(f));
+    char text[4096] = {0};
+    unsigned reads = fake_reads(w.b.client);
+    struct volume_file *g = open_file(w.b.v, volume_file_ino(f), O_RDONLY);
+    assert_int_equal(volume_read(g, text, sizeof(text), 0), 5);
+    assert_int_equal(fake_reads(w.b.client), reads + 2);
+    volume_file_close(f);
+    volume_file_close(g);
+    end(&w);
+}
+
+TEST(a_reader_sees_a_file_grow_elsewhere)
+{
+    struct world w = begin();
+    char text[16] = {0};
+    struct volume_file *f = create(w.a.v, "f", O_RDWR);
+    put(f, "one", 0);
+    T_OK(volume_flush(f));
+    struct volume_file *g = open_file(w.b.v, volume_file_ino(f), O_RDONLY);
+    assert_int_equal(volume_read(g, text, sizeof(text), 3), 0);
+    put(f, "two", 3);
+    T_OK(volume_flush(f));
+    assert_int_equal(volume_read(g, text, sizeof(text), 3), 3);
+    volume_file_close(f);
+    volume_file_close(g);
+    end(&w);
+}
+
 TEST(a_sync_of_a_clean_file_asks_nothing)
 {
     struct world w = begin();
@@ -491,7 +524,8 @@ TEST(buffers_and_handles_end_with_their_session)
 }
 
 T_MAIN(T(a_write_is_seen_here_at_once_and_there_after_the_flush),
-       T(a_small_file_costs_two_requests), T(a_sync_of_a_clean_file_asks_nothing),
+       T(a_small_file_costs_two_requests), T(reading_a_small_file_costs_two_requests),
+       T(a_reader_sees_a_file_grow_elsewhere), T(a_sync_of_a_clean_file_asks_nothing),
        T(the_flusher_writes_what_nobody_flushed), T(a_large_file_comes_back_as_it_was_written),
        T(holes_read_zeros_and_cost_nothing), T(what_a_truncate_cut_never_comes_back),
        T(what_a_crash_left_behind_the_end_is_not_shown),
