@@ -261,7 +261,9 @@ static void make_disks(struct test_node *tn)
     tn->dir = g_strdup(t_tmpdir());
     test_disk_make(tn);
     tn->mem = store_mem_disk_create();
-    tn->stores = store_mem_maker_create(tn->mem);
+    const char *kind = getenv("NODE_STORE");
+    tn->stores = kind && strcmp(kind, "rocks") == 0 ? store_rocks_maker_create()
+                                                    : store_mem_maker_create(tn->mem);
     tn->incarnation++;
 }
 

@@ -2,7 +2,7 @@
 /*
  * cluster.h - a few nodes in one thread, for unit tests of cluster/node: an in-memory net that
  * keeps order and loses nothing but what tests cut off, real log files in a temporary directory,
- * state stores in memory that forget what was not flushed.
+ * state stores in memory that forget what was not flushed ($NODE_STORE=rocks: real ones).
  *
  * cluster_run moves time: all frames are delivered, each node runs its rounds, then a tick passes.
  * Everything is a function of the seed. (tests/sim is the place for faults; this is for examples.)
