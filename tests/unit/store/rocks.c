@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What only the store on the real disk can show: crashes of the process, its directory's files. */
+#include "tests/lib/t.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "cluster/store/store.h"
+
+static struct store *open_store(const char *dir)
+{
+    struct store *s = NULL;
+    struct errmsg msg = {""};
+    T_OK_MSG(store_rocks_open(dir, &s, &msg), &msg);
+    return s;
+}
+
+static void on_done(void *arg, int err)
+{
+    *(int *)arg = err;
+}
+
+static int flush(struct store *s)
+{
+    int result = 1;
+    s->ops->flush(s, on_done, &result);
+    return result;
+}
+
+/* --- kill -9 ---------------------------------------------------------------------------------- */
+
+#define BATCH_KEYS 5
+
+/* Batch n puts n under BATCH_KEYS keys, one of them with a value for a blob file. */
+static int write_batch(struct store *s, uint64_t n)
+{
+    static char big[40000];
+    struct store_write w[BATCH_KEYS];
+    char keys[BATCH_KEYS][8], text[24];
+    snprintf(text, sizeof(text), "%020llu", (unsigned long long)n);
+    memcpy(big, text, 20);
+    for (unsigned i = 0; i < BATCH_KEYS; i++) {
+        snprintf(keys[i], sizeof(keys[i]), "key%u", i);
+        w[i] = (struct store_write){STORE_PUT, bytes_str(keys[i]),
+                                    i == 0 ? bytes_of(big, sizeof(big)) : bytes_of(text, 20)};
+    }
+    return s->ops->write(s, w, BATCH_KEYS);
+}
+
+#define CHILD "--write-for-ever" /* DIR FD */
+
+/* The child: writes for ever, flushes now and then and tells which batch that covered. It is a
+ * program of its own: RocksDB's threads do not survive a fork. */
+static NORETURN void write_for_ever(const char *dir, int report)
+{
+    struct store *s = NULL;
+    if (store_rocks_open(dir, &s, NULL) < 0)
+        _exit(1);
+    for (uint64_t n = 1;; n++) {
+        if (write_batch(s, n) < 0 || (n % 37 == 0 && flush(s) < 0))
+            _exit(2);
+        if (n % 37 == 0 && write(report, &n, sizeof(n)) != sizeof(n))
+            _exit(3);
+    }
+}
+
+/* The one number that all keys hold. */
+static uint64_t number_in(struct store *s)
+{
+    struct arena a = {0};
+    uint64_t first = 0;
+    for (unsigned i = 0; i < BATCH_KEYS; i++) {
+        char key[8], text[24] = "";
+        struct bytes v = BYTES_NONE;
+        snprintf(key, sizeof(key), "key%u", i);
+        T_OK(s->ops->get(s, NULL, bytes_str(key), &a, &v));
+        assert_true(v.n >= 20);
+        memcpy(text, v.p, 20);
+        uint64_t n = g_ascii_strtoull(text, NULL, 10);
+        if (i == 0)
+            first = n;
+        assert_int_equal(n, first);
+    }
+    arena_finish(&a);
+    return first;
+}
+
+TEST(a_killed_process_leaves_whole_batches_and_all_that_were_flushed)
+{
+    for (unsigned round = 1; round <= 3; round++) {
+        const char *dir = t_path(t_tmpdir(), "store");
+        int fds[2];
+        assert_int_equal(pipe(fds), 0);
+        pid_t child = fork();
+        char fd[12];
+        snprintf(fd, sizeof(fd), "%d", fds[1]);
+        if (child == 0) {
+            execl("/proc/self/exe", "store-rocks", CHILD, dir, fd, NULL);
+            _exit(4);
+        }
+        close(fds[1]);
+        uint64_t flushed = 0, n;
+        for (unsigned k = 0; k < 3 * round; k++) {
+            assert_int_equal(read(fds[0], &n, sizeof(n)), sizeof(n));
+            flushed = n;
+        }
+        kill(child, SIGKILL);
+        waitpid(child, NULL, 0);
+        while (read(fds[0], &n, sizeof(n)) == sizeof(n))
+            flushed = n;
+        close(fds[0]);
+        struct store *s = open_store(dir);
+        assert_true(number_in(s) >= flushed);
+        s->ops->close(s);
+    }
+}
+
+/* --- the directory ---------------------------------------------------------------------------- */
+
+TEST(a_store_in_use_is_refused_by_name)
+{
+    const char *dir = t_path(t_tmpdir(), "store");
+    struct store *s = open_store(dir), *again = NULL;
+    struct errmsg msg = {""};
+    T_ERR(ERR_LOCKED, store_rocks_open(dir, &again, &msg));
+    T_CONTAINS(msg.text, dir);
+    T_CONTAINS(msg.text, "in use");
+    s->ops->close(s);
+}
+
+TEST(the_format_file_is_written_first_and_a_newer_one_refused)
+{
+    const char *dir = t_path(t_tmpdir(), "store");
+    struct store *s = open_store(dir);
+    struct errmsg msg = {""};
+    s->ops->close(s);
+    t_write_file(t_path(dir, "FORMAT"), "raftfs store 2\n", 15);
+    T_ERR(ERR_FORMAT, store_rocks_open(dir, &s, &msg));
+    T_CONTAINS(msg.text, "format 2");
+    t_write_file(t_path(dir, "FORMAT"), "what", 4);
+    T_ERR(ERR_CORRUPT, store_rocks_open(dir, &s, &msg));
+}
+
+TEST(a_directory_with_other_files_is_left_alone)
+{
+    const char *dir = t_tmpdir();
+    struct store *s = NULL;
+    struct errmsg msg = {""};
+    t_write_file(t_path(dir, "thesis.tex"), "x", 1);
+    T_ERR(ERR_FORMAT, store_rocks_open(dir, &s, &msg));
+    T_CONTAINS(msg.text, "not empty");
+}
+
+TEST(a_damaged_table_is_reported_as_corrupt)
+{
+    const char *dir = t_path(t_tmpdir(), "store");
+    struct store *s = open_store(dir);
+    struct errmsg msg = {""};
+    struct arena a = {0};
+    struct bytes v;
+    T_OK(write_batch(s, 1));
+    T_OK(flush(s));
+    s->ops->close(s);
+    GDir *d = g_dir_open(dir, 0, NULL);
+    for (const char *name = g_dir_read_name(d); name; name = g_dir_read_name(d))
+        if (g_str_has_suffix(name, ".sst")) {
+            static const char garbage[200];
+            FILE *f = fopen(t_path(dir, name), "r+e");
+            assert_non_null(f);
+            fwrite(garbage, 1, sizeof(garbage), f);
+            fclose(f);
+        }
+    g_dir_close(d);
+    int err = store_rocks_open(dir, &s, &msg);
+    if (err == 0) {
+        err = s->ops->get(s, NULL, bytes_str("key1"), &a, &v);
+        s->ops->close(s);
+    }
+    assert_int_equal(err, -ERR_CORRUPT);
+    arena_finish(&a);
+}
+
+TEST(a_replacement_interrupted_between_two_renames_is_healed)
+{
+    const char *parent = t_tmpdir(), *dir = t_path(parent, "store");
+    struct store *s = open_store(dir);
+    T_OK(write_batch(s, 7));
+    T_OK(flush(s));
+    s->ops->close(s);
+    assert_int_equal(rename(dir, t_path(parent, "store.old")), 0);
+    s = open_store(dir);
+    assert_int_equal(number_in(s), 7);
+    s->ops->close(s);
+}
+
+TEST(memory_stays_bounded_under_a_heavy_load)
+{
+    /* 400 MB of values in blob files and 100,000 small keys: what is held is memtables and cache.
+     */
+    const char *dir = t_path(t_tmpdir(), "store");
+    struct store *s = open_store(dir);
+    static char value[65536];
+    struct rng rng = t_rng();
+    for (unsigned i = 0; i < 6000; i++) {
+        char big[16], small[4][24];
+        struct store_write w[5];
+        snprintf(big, sizeof(big), "b%05u", (unsigned)rng_below(&rng, 2000));
+        w[0] = (struct store_write){STORE_PUT, bytes_str(big), bytes_of(value, sizeof(value))};
+        for (unsigned k = 0; k < 4; k++) {
+            snprintf(small[k], sizeof(small[k]), "s%016llx", (unsigned long long)rng_next(&rng));
+            w[k + 1] = (struct store_write){STORE_PUT, bytes_str(small[k]), bytes_of(value, 100)};
+        }
+        T_OK(s->ops->write(s, w, 5));
+    }
+    char *text = NULL;
+    assert_true(g_file_get_contents("/proc/self/status", &text, NULL, NULL));
+    const char *rss = strstr(text, "VmHWM:");
+    assert_non_null(rss);
+    uint64_t kib = g_ascii_strtoull(rss + 6, NULL, 10);
+    print_message("peak resident: %llu MiB\n", (unsigned long long)kib / 1024);
+#if !defined(__SANITIZE_ADDRESS__)
+    assert_true(kib < 200 * 1024);
+#endif
+    g_free(text);
+    s->ops->close(s);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 4 && strcmp(argv[1], CHILD) == 0)
+        write_for_ever(argv[2], atoi(argv[3]));
+    const struct CMUnitTest tests[] = {
+        T(a_killed_process_leaves_whole_batches_and_all_that_were_flushed),
+        T(a_store_in_use_is_refused_by_name),
+        T(the_format_file_is_written_first_and_a_newer_one_refused),
+        T(a_directory_with_other_files_is_left_alone),
+        T(a_damaged_table_is_reported_as_corrupt),
+        T(a_replacement_interrupted_between_two_renames_is_healed),
+        T(memory_stays_bounded_under_a_heavy_load),
+    };
+    return t_run(argc, argv, tests, ARRAY_LEN(tests));
+}
