@@ -15,12 +15,12 @@
 #include "cluster/base/msg.h"
 #include "cluster/base/tls.h"
 #include "cluster/node/log_gate.h"
-#include "cluster/node/service.h"
+#include "cluster/node/job_service.h"
 
 #define EXIT_USAGE 2
 
 /* Services in the order of their start, ended by NULL; stopped in the reverse order. */
-static const struct service *const services[] = {NULL};
+static const struct service *const services[] = {&job_service, NULL};
 
 struct options {
     char *conf;

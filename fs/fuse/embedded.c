@@ -47,7 +47,7 @@ struct embedded {
 
 extern char **environ;
 
-/* raftfsd beside raftfs when installed, in its folder in a build tree, else on PATH. */
+/* raftfsd beside raftfs or in its sbin when installed, at the top of a build tree, else on PATH. */
 static char *find_raftfsd(void)
 {
     char self[4096];
@@ -57,7 +57,7 @@ static char *find_raftfsd(void)
     if (n > 0) {
         self[n] = '\0';
         char *dir = g_path_get_dirname(self);
-        static const char *const places[] = {"raftfsd", "../../cluster/node/raftfsd"};
+        static const char *const places[] = {"raftfsd", "../sbin/raftfsd", "../../raftfsd"};
         for (size_t i = 0; i < ARRAY_LEN(places) && !found; i++) {
             char *at = g_build_filename(dir, places[i], NULL);
             if (access(at, X_OK) == 0)

@@ -42,7 +42,7 @@ struct program {
     struct options options;
     struct fuse_args args;
     struct embedded *embedded;
-    struct jobs *jobs;
+    struct jobs_overlay *jobs;
     struct daemon daemon;
     char *mount_point;
     bool mounted, handlers;

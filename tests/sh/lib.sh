@@ -27,7 +27,7 @@ set -u
 umask 022
 top=$(cd "$(dirname "$0")/../.." && pwd)
 bin=${RAFTFS_BIN:-$top/build/gcc}
-PATH=$bin/fs/fuse:$bin/cluster/node:$bin/cluster/ctl:$bin/mr:$PATH
+PATH=$bin/fs/fuse:$bin:$bin/cluster/ctl:$PATH
 export PATH
 [ -x "$bin/fs/fuse/raftfs" ] || {
     echo "no raftfs in $bin: build first, or set RAFTFS_BIN" >&2
