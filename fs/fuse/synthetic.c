@@ -6,6 +6,7 @@
  * its first lookup and dropped with its last forget; the pair (directory, overlay's id) names it.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include "fs/fuse/daemon.h"
 #include "fs/schema.h"
 
@@ -89,6 +90,21 @@ static void inode_stat(const struct synth_inode *s, uint64_t size, struct stat *
     ret->st_ctim = ret->st_atim = ret->st_mtim;
 }
 
+/* The size a reader would find: of a snapshot taken now. Without a caller, as the daemon itself. */
+static uint64_t size_now(const struct synth_inode *s)
+{
+    struct volume_caller self = {.capable = true};
+    struct synth_file *f;
+    uint64_t size = 0;
+
+    if (!(s->mode & 0444) ||
+        s->overlay->ops->open(s->overlay->ctx, s->dir, s->id, O_RDONLY, &self, &f) < 0)
+        return 0;
+    size = s->overlay->ops->size(f);
+    s->overlay->ops->release(f);
+    return size;
+}
+
 int synth_lookup(struct daemon *d, fs_ino dir, const char *name, struct stat *ret)
 {
     struct synth_table *t = d->synthetic;
@@ -115,8 +131,9 @@ int synth_lookup(struct daemon *d, fs_ino dir, const char *name, struct stat *re
     s->uid = node.uid;
     s->gid = node.gid;
     s->lookups++;
-    inode_stat(s, 0, ret);
+    key = *s;
     pthread_mutex_unlock(&t->lock);
+    inode_stat(&key, size_now(&key), ret);
     return 0;
 }
 
@@ -152,7 +169,7 @@ int synth_getattr(struct daemon *d, fuse_ino_t ino, struct stat *ret)
 
     if (!find_inode(d, ino, &s))
         return -ESTALE;
-    inode_stat(&s, 0, ret);
+    inode_stat(&s, size_now(&s), ret);
     return 0;
 }
 

@@ -31,7 +31,7 @@ say "killed"
 printf 'input: /in\nmap: cat; exec tail -f /dev/null\n' >endless.job
 cp endless.job mnt/jobs/ || fail "cp"
 wait_for 20 grep -q running mnt/jobs/endless/status || fail "not running"
-expect_fail sh -c 'echo explode >mnt/jobs/endless/ctl' -- "Invalid argument"
+expect_fail bash -c 'echo explode >mnt/jobs/endless/ctl' -- "Invalid argument"
 echo kill >mnt/jobs/endless/ctl || fail "kill"
 grep -q '^state *killed' mnt/jobs/endless/status || fail "not killed when the write returned"
 timeout 20 cat mnt/jobs/endless/wait | grep -q killed || fail "wait"
