@@ -21,7 +21,8 @@
 
 struct cluster_options {
     unsigned n;
-    uint64_t flush_log_bytes, segment_bytes; /* 0: the node's defaults */
+    uint64_t flush_log_bytes; /* 0: the node's default */
+    uint64_t segment_bytes;   /* 0: 1 MiB */
 };
 
 struct test_conn;
