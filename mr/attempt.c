@@ -278,7 +278,7 @@ static void *attempt_main(void *arg)
     a->end.counters = (struct counter *)(void *)a->counters->data;
     if (a->door && !attempt_stopped(a))
         reported = report(a);
-    if (a->end.state == ATTEMPT_FAILED)
+    if (a->end.state == ATTEMPT_FAILED && !attempt_stopped(a))
         service_log(a->s, LOG_INFO, "attempt failed job=%s task=%s attempt=%u reason=\"%s\"",
                     a->job, a->name, a->number, a->msg.text);
     /* A win that may have been recorded must keep its files; the end of the job removes them. */

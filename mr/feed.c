@@ -149,7 +149,8 @@ static void *feeder_main(void *arg)
     sigaddset(&pipe_only, SIGPIPE);
     pthread_sigmask(SIG_BLOCK, &pipe_only, NULL);
     volume_thread_cancel(&f->a->cancel);
-    f->error = MIN(feed_all(f), 0);
+    int rc = feed_all(f);
+    f->error = MIN(rc, 0);
     close(f->fd);
     volume_thread_cancel(NULL);
     return NULL;

@@ -110,7 +110,7 @@ static void note_hint(struct walk *w, const char *dir, GPtrArray *names, const c
 static int walk_below(struct walk *w, const char *path, const struct volume_attr *dir, char **parts,
                       unsigned depth)
 {
-    GPtrArray *names;
+    GPtrArray *names = NULL;
     int rc = walk(w, path, parts + 1, depth);
     if (rc == 0)
         rc = list(w, path, dir, &names);

@@ -294,7 +294,7 @@ static int judge(struct process *p, const struct feeder *f)
         g_free(t);
         return rc;
     }
-    if (f->error && !p->told_failed) {
+    if (f->error) { /* what the task says of its input ending early is only the echo */
         a->end.fatal = f->changed;
         return failed(a, f->msg.text);
     }
