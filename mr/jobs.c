@@ -17,7 +17,7 @@ static const struct name_of {
 } in_jobs[] = {{"README", JOBS_README, 0444, false}, {"last-error", JOBS_LAST_ERROR, 0444, false}},
   in_job[] = {{"status", JOBS_STATUS, 0444, false},     {"progress", JOBS_PROGRESS, 0444, false},
               {"counters", JOBS_COUNTERS, 0444, false}, {"error", JOBS_ERROR, 0444, false},
-              {"plan", JOBS_PLAN, 0444, false},         {"ctl", JOBS_CTL, 0200, false},
+              {"plan", JOBS_PLAN, 0444, false},         {"ctl", JOBS_CTL, 0644, false},
               {"wait", JOBS_WAIT, 0444, true}};
 
 struct synth_file {
@@ -218,9 +218,8 @@ static int jobs_open(void *ctx, fs_ino dir, uint64_t id, int flags, const struct
     bool top = id == JOBS_README || id == JOBS_LAST_ERROR;
     int no = top ? 0 : job_of_dir(o, &a, dir, &name, &epoch);
     (void)who; /* the kernel checked the mode */
+    bool verbs = id == JOBS_CTL && (flags & O_ACCMODE) != O_RDONLY;
     if (no == 0 && id != JOBS_CTL && (flags & O_ACCMODE) != O_RDONLY)
-        no = -EACCES;
-    if (no == 0 && id == JOBS_CTL && (flags & O_ACCMODE) != O_WRONLY)
         no = -EACCES;
     if (no < 0)
         return no;
@@ -230,7 +229,7 @@ static int jobs_open(void *ctx, fs_ino dir, uint64_t id, int flags, const struct
     f->what = (enum jobs_file)id;
     f->name = g_strdup(name);
     f->epoch = epoch;
-    if (id != JOBS_CTL && id != JOBS_WAIT)
+    if (!verbs && id != JOBS_WAIT)
         no = jobs_errno(make_text(f));
     if (no < 0)
         jobs_release(f);

@@ -121,6 +121,10 @@ int jobs_text(struct state *st, enum jobs_file what, struct bytes name, uint64_t
         g_string_append(out, readme);
         return 0;
     }
+    if (what == JOBS_CTL) { /* so that cp -r and grep -r of a job's directory just work */
+        g_string_append(out, "kill\n");
+        return 0;
+    }
     if (what == JOBS_LAST_ERROR) {
         int rc = state_get(st, &a, key_last_error(&a), &v, &version);
         if (rc == 0)
