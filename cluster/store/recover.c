@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cluster/store/recover.h"
 
+#include "cluster/store/reader.h"
 #include "cluster/store/replay.h"
 
 #define NO_LIMIT UINT64_MAX
 
 /* A file of the log, before and while it is replayed. */
 struct found {
-    uint64_t seq, size;
-    bool in_use;    /* has a valid batch head */
-    uint64_t first; /* its number */
+    uint64_t seq;
+    bool in_use; /* see format.h */
+    bool unsure; /* its first batch is not whole: one behind it would make it in use */
+    bool headed; /* but has a valid head, with the number `first` */
+    uint64_t first;
 };
 
 struct recovery {
@@ -23,13 +26,13 @@ struct recovery {
     /* The segment being read. */
     struct found *file;
     struct segment *segment;
-    uint8_t *p;
+    struct reader reader;
 
     /* The last valid batch, held back until it is known not to be the last one of all. */
     bool pending;
     uint64_t pending_number;
     uint32_t pending_salt;
-    struct bytes pending_records; /* in p, or in pending_copy */
+    struct bytes pending_records; /* in the reader's, or in pending_copy */
     struct enc pending_copy;
 };
 
@@ -42,36 +45,31 @@ void recovered_finish(struct recovered *r)
     *r = (struct recovered){0};
 }
 
-/* --- files ------------------------------------------------------------------------------------ */
-
-static int open_segment(struct recovery *r, uint64_t seq, struct disk_file **ret)
+static struct found *file_at(const struct recovery *r, guint i)
 {
-    char *path = segment_path(r->pool->dir, seq);
-    int err = r->pool->disk->ops->open(r->pool->disk, path, DISK_READ, ret);
-    if (err < 0)
-        err = errmsg_set(r->msg, err, "open %s: %s", path, err_text(err));
-    g_free(path);
-    return err;
+    return &g_array_index(r->files, struct found, i);
 }
 
-/* The first `n` bytes of a segment: 64 MiB at a time, given back at once. */
-static int load_segment(struct recovery *r, const struct found *file, uint64_t n, uint8_t **ret)
+/* --- files ------------------------------------------------------------------------------------ */
+
+static int segment_error(struct recovery *r, int err, uint64_t seq)
 {
-    struct disk_file *f = NULL;
-    int err = open_segment(r, file->seq, &f);
-    if (err < 0)
-        return err;
-    uint8_t *p = g_malloc(n);
-    int64_t got = f->disk->ops->read(f, p, n, 0);
-    f->disk->ops->close(f);
-    if (got == (int64_t)n) {
-        *ret = p;
-        return 0;
-    }
-    g_free(p);
-    err = got < 0 ? (int)got : -ERR_IO;
-    return errmsg_set(r->msg, err, "read segment %016" G_GINT64_MODIFIER "x of %s: %s", file->seq,
-                      r->pool->dir, got < 0 ? err_text(err) : "it ends early");
+    return errmsg_set(r->msg, err, "read segment %016" G_GINT64_MODIFIER "x in %s: %s", seq,
+                      r->pool->dir, err_text(err));
+}
+
+static int open_reader(struct recovery *r, uint64_t seq)
+{
+    int err = reader_init(&r->reader, r->pool->disk, r->pool->dir, seq);
+    return err < 0 ? segment_error(r, err, seq) : 0;
+}
+
+/* Also the end of everything that was concluded from what was not found: a read may have failed. */
+static int close_reader(struct recovery *r)
+{
+    int err = r->reader.err < 0 ? segment_error(r, r->reader.err, r->reader.seq) : 0;
+    reader_finish(&r->reader);
+    return err;
 }
 
 static void note_name(void *arg, const char *name)
@@ -95,100 +93,71 @@ static int list_segments(struct recovery *r)
     if (err < 0)
         return errmsg_set(r->msg, err, "list %s: %s", r->pool->dir, err_text(err));
     g_array_sort(r->files, by_seq);
-    for (guint i = 0; i < r->files->len; i++) {
-        struct found *file = &g_array_index(r->files, struct found, i);
-        struct disk_file *f = NULL;
-        err = open_segment(r, file->seq, &f);
-        if (err < 0)
-            return err;
-        err = d->ops->size(f, &file->size);
-        f->disk->ops->close(f);
-        if (err < 0)
-            return errmsg_set(r->msg, err, "size of segment %016" G_GINT64_MODIFIER "x: %s",
-                              file->seq, err_text(err));
-        file->size -= file->size % WAL_BLOCK;
-        r->pool->next_seq = file->seq + 1;
-    }
+    if (r->files->len > 0)
+        r->pool->next_seq = file_at(r, r->files->len - 1)->seq + 1;
     return 0;
 }
 
-/* The next valid batch head of the segment at or after `at`, with a number of at least `number`. */
-static bool find_head(const struct found *file, const uint8_t *p, uint64_t at, uint64_t number,
-                      struct batch *ret)
-{
-    for (; at < file->size; at += WAL_BLOCK)
-        if (batch_decode(p + at, file->seq, at, file->size, ret) == BATCH_OK &&
-            ret->number >= number)
-            return true;
-    return false;
-}
-
-static bool batch_whole(const struct batch *b, const uint8_t *p)
-{
-    struct bytes rest = bytes_of(p + b->offset + sizeof(struct wal_batch_head), b->bytes);
-    uint32_t salt = record_salt(b->seq, b->number);
-    struct record rec;
-    for (uint32_t i = 0; i < b->records; i++)
-        if (rest.n == 0 || record_next(&rest, salt, &rec) != RECORD_OK)
-            return false;
-    return rest.n == 0;
-}
-
-/* A first batch that is not whole was torn, unless a batch stands behind it. first: its head, or
- * NULL if that is not valid either. */
-static int search_behind(struct recovery *r, struct found *file, const struct batch *first)
-{
-    uint8_t *p = NULL;
-    int err = load_segment(r, file, file->size, &p);
-    if (err < 0)
-        return err;
-    struct batch b;
-    file->in_use = find_head(file, p, WAL_BLOCK, first ? first->number + 1 : 0, &b);
-    if (file->in_use)
-        file->first = first ? first->number : b.number;
-    g_free(p);
-    return 0;
-}
-
-static int check_first(struct recovery *r, struct found *file, const struct batch *first)
-{
-    uint8_t *p = NULL;
-    int err = load_segment(r, file, batch_length(first->bytes), &p);
-    if (err < 0)
-        return err;
-    file->in_use = batch_whole(first, p);
-    file->first = first->number;
-    g_free(p);
-    if (file->in_use)
-        return 0;
-    r->torn = true;
-    return search_behind(r, file, first);
-}
-
-/* What the file holds, by its first valid batch head. */
+/* What the file holds, by its first batch. */
 static int classify(struct recovery *r, struct found *file)
 {
-    if (file->size == 0)
-        return 0;
-    uint8_t *p = NULL;
-    int err = load_segment(r, file, WAL_BLOCK, &p);
+    int err = open_reader(r, file->seq);
     if (err < 0)
         return err;
     struct batch b = {0};
-    enum batch_verdict v = batch_decode(p, file->seq, 0, file->size, &b);
-    g_free(p);
-    if (v == BATCH_NEWER)
-        return errmsg_set(r->msg, -ERR_FORMAT,
-                          "segment %016" G_GINT64_MODIFIER "x of %s was written by a newer version "
-                          "of raftfs (this one knows format %u): use that version",
-                          file->seq, r->pool->dir, WAL_VERSION);
+    enum batch_verdict v = reader_head(&r->reader, 0, &b);
     if (v == BATCH_OTHER && b.seq > file->seq) {
         replay_damage(&r->replay,
                       "file %016" G_GINT64_MODIFIER "x%s holds segment %016" G_GINT64_MODIFIER "x",
                       file->seq, WAL_SEGMENT_SUFFIX, b.seq);
         replay_suspect_all(&r->replay);
     }
-    return v == BATCH_OK ? check_first(r, file, &b) : search_behind(r, file, NULL);
+    file->headed = v == BATCH_OK;
+    file->first = file->headed ? b.number : 0;
+    file->in_use = file->headed && reader_whole(&r->reader, &b);
+    file->unsure = !file->in_use;
+    r->torn |= file->headed && file->unsure;
+    err = close_reader(r);
+    if (err == 0 && v == BATCH_NEWER)
+        err = errmsg_set(r->msg, -ERR_FORMAT,
+                         "segment %016" G_GINT64_MODIFIER "x of %s was written by a newer version "
+                         "of raftfs (this one knows format %u): use that version",
+                         file->seq, r->pool->dir, WAL_VERSION);
+    return err;
+}
+
+/* A first batch that is not whole was torn, unless a batch stands behind it. */
+static int look_behind(struct recovery *r, struct found *file)
+{
+    int err = open_reader(r, file->seq);
+    if (err < 0)
+        return err;
+    struct batch b;
+    file->in_use = reader_find(&r->reader, WAL_BLOCK, file->headed ? file->first + 1 : 0, &b);
+    if (file->in_use && !file->headed)
+        file->first = b.number;
+    return close_reader(r);
+}
+
+/* Segments are begun in the order of their numbers, so behind one that was never begun there is
+ * none in use, and need not be searched for one. */
+static int classify_all(struct recovery *r)
+{
+    int err = 0;
+    guint end = 0; /* past the last in use */
+    for (guint i = 0; err == 0 && i < r->files->len; i++) {
+        err = classify(r, file_at(r, i));
+        if (file_at(r, i)->in_use)
+            end = i + 1;
+    }
+    for (guint i = 0; err == 0 && i <= end && i < r->files->len; i++) {
+        if (!file_at(r, i)->unsure)
+            continue;
+        err = look_behind(r, file_at(r, i));
+        if (i == end && file_at(r, i)->in_use)
+            end++;
+    }
+    return err;
 }
 
 /* --- batches ---------------------------------------------------------------------------------- */
@@ -274,14 +243,14 @@ static void note_gap(struct recovery *r, uint64_t at, uint64_t next)
 /* A batch with a valid head at its place. False: the log ends here, torn. */
 static bool replay_batch(struct recovery *r, const struct batch *b, uint64_t limit)
 {
-    struct bytes records = bytes_of(r->p + b->offset + sizeof(struct wal_batch_head), b->bytes);
+    struct bytes records = reader_records(&r->reader, b);
     struct batch later;
-    if (batch_whole(b, r->p)) {
+    if (reader_whole(&r->reader, b)) {
         take_batch(r, b, records);
         return true;
     }
-    bool last = limit == NO_LIMIT && !find_head(r->file, r->p, b->offset + batch_length(b->bytes),
-                                                b->number + 1, &later);
+    bool last = limit == NO_LIMIT &&
+                !reader_find(&r->reader, b->offset + batch_length(b->bytes), b->number + 1, &later);
     if (last) {
         r->torn = true;
         return false;
@@ -294,15 +263,14 @@ static void replay_segment(struct recovery *r, uint64_t limit)
 {
     uint64_t at = 0;
     struct batch b;
-    while (at < r->file->size && r->expected < limit) {
-        if (batch_decode(r->p + at, r->file->seq, at, r->file->size, &b) == BATCH_OK &&
-            b.number == r->expected) {
+    while (at < r->reader.size && r->expected < limit && r->reader.err == 0) {
+        if (reader_head(&r->reader, at, &b) == BATCH_OK && b.number == r->expected) {
             if (!replay_batch(r, &b, limit))
                 break;
             at += batch_length(b.bytes);
             continue;
         }
-        if (!find_head(r->file, r->p, at, r->expected, &b) || b.number >= limit)
+        if (!reader_find(&r->reader, at, r->expected, &b) || b.number >= limit)
             break;
         if (b.number > r->expected)
             note_gap(r, at, b.number);
@@ -316,7 +284,7 @@ static uint64_t limit_of(const struct recovery *r, guint i)
 {
     uint64_t limit = NO_LIMIT;
     for (guint k = i + 1; k < r->files->len; k++) {
-        const struct found *f = &g_array_index(r->files, struct found, k);
+        const struct found *f = file_at(r, k);
         if (f->in_use)
             limit = MIN(limit, f->first);
     }
@@ -335,26 +303,24 @@ static void keep_pending(struct recovery *r)
 
 static int replay_file(struct recovery *r, guint i)
 {
-    r->file = &g_array_index(r->files, struct found, i);
+    r->file = file_at(r, i);
     uint64_t limit = limit_of(r, i);
-    int err = load_segment(r, r->file, r->file->size, &r->p);
+    int err = open_reader(r, r->file->seq);
     if (err < 0)
         return err;
     r->segment = segment_create(r->file->seq);
-    r->segment->size = r->file->size;
+    r->segment->size = r->reader.size;
     if (r->expected == 0) {
         /* Nothing before the oldest segment is needed; but its own beginning is. */
         r->expected = MIN(r->file->first, limit);
-        struct batch b;
-        if (batch_decode(r->p, r->file->seq, 0, r->file->size, &b) != BATCH_OK)
+        if (!r->file->headed)
             note_gap(r, 0, r->expected);
     }
     replay_segment(r, limit);
     keep_pending(r);
     r->segment->written = r->segment->used;
     g_queue_push_tail(&r->pool->closed, TAKE(r->segment));
-    g_free(TAKE(r->p));
-    return 0;
+    return close_reader(r);
 }
 
 /* --- the whole -------------------------------------------------------------------------------- */
@@ -363,7 +329,7 @@ static void finish_writer(struct recovery *r, struct recovered *ret)
 {
     *ret = (struct recovered){.unused = g_array_new(FALSE, FALSE, sizeof(uint64_t))};
     for (guint i = 0; i < r->files->len; i++) {
-        const struct found *f = &g_array_index(r->files, struct found, i);
+        const struct found *f = file_at(r, i);
         if (!f->in_use)
             g_array_append_val(ret->unused, f->seq);
     }
@@ -383,10 +349,10 @@ static void finish_writer(struct recovery *r, struct recovered *ret)
 static int run(struct recovery *r)
 {
     int err = list_segments(r);
+    if (err == 0)
+        err = classify_all(r);
     for (guint i = 0; err == 0 && i < r->files->len; i++)
-        err = classify(r, &g_array_index(r->files, struct found, i));
-    for (guint i = 0; err == 0 && i < r->files->len; i++)
-        if (g_array_index(r->files, struct found, i).in_use)
+        if (file_at(r, i)->in_use)
             err = replay_file(r, i);
     return err;
 }
@@ -407,7 +373,7 @@ int wal_recover(struct segment_pool *pool, struct wal_recovery *ret, struct reco
         replay_result(&r.replay, ret);
     }
     segment_destroy(r.segment);
-    g_free(r.p);
+    reader_finish(&r.reader);
     enc_finish(&r.pending_copy);
     replay_finish(&r.replay);
     g_array_free(r.files, TRUE);
