@@ -228,12 +228,39 @@ static void write_size(struct volume *v, struct txn *t, const struct inode *old,
         txn_delete(t, KEY(key_block(shard, old->ino, (uint32_t)b)));
 }
 
-/* One try: 0, 1: lost a race. *n becomes the state before, then after. */
+/* What the transaction made of the inode: its state before, which the reply has, and our changes.
+ */
+static int take_result(const struct txn *t, const struct inode *planned, unsigned which,
+                       const struct volume_attr *a, struct inode *n)
+{
+    struct inode now;
+    int rc = t->reply.n_reads == 1 ? inode_decode(n->ino, t->reply.reads[0].value, &now) : -EIO;
+    if (rc)
+        return rc;
+    now.mode = planned->mode;
+    now.uid = planned->uid;
+    now.gid = planned->gid;
+    now.target = BYTES_NONE;
+    if (which & VOLUME_SIZE) {
+        now.size = a->size;
+        now.data_version++;
+        now.mtime = t->reply.time;
+    }
+    if (which & (VOLUME_MTIME | VOLUME_MTIME_NOW))
+        now.mtime = which & VOLUME_MTIME_NOW ? t->reply.time : a->mtime_ns;
+    if (which & (VOLUME_ATIME | VOLUME_ATIME_NOW))
+        now.atime = which & VOLUME_ATIME_NOW ? t->reply.time : a->atime_ns;
+    now.ctime = which & VOLUME_CTIME ? a->ctime_ns : t->reply.time;
+    *n = now;
+    return 0;
+}
+
+/* One try: 0, 1: lost a race. *n becomes the state after it. */
 static int setattr_once(struct volume *v, struct inode *n, const struct volume_caller *who,
                         unsigned which, const struct volume_attr *a)
 {
-    struct inode old = *n, fresh = *n;
-    plan_head(&fresh, who, which, a);
+    struct inode old = *n, planned = *n;
+    plan_head(&planned, who, which, a);
     if ((which & VOLUME_SIZE) && a->size > old.size) {
         int rc = clean_tail(v, &old, a->size, NULL);
         if (rc)
@@ -241,28 +268,12 @@ static int setattr_once(struct volume *v, struct inode *n, const struct volume_c
     }
     struct txn t CLEANUP(txn_finish) = {0};
     txn_head(&t, &old);
-    if (which & VOLUME_SIZE) {
+    if (which & VOLUME_SIZE)
         write_size(v, &t, &old, a->size);
-        fresh.size = a->size;
-    }
-    write_attr(&t, &old, &fresh, which, a);
+    write_attr(&t, &old, &planned, which, a);
+    txn_get_part(&t, KEY(key_inode(n->ino)), 0, INODE_SIZE);
     int rc = volume_run(v, &t);
-    if (rc)
-        return rc;
-    fresh.data_version = old.data_version + (which & VOLUME_SIZE ? 1 : 0);
-    fresh.ctime = which & VOLUME_CTIME ? a->ctime_ns : t.reply.time;
-    if (which & (VOLUME_SIZE | VOLUME_MTIME_NOW))
-        fresh.mtime = t.reply.time;
-    else if (which & VOLUME_MTIME)
-        fresh.mtime = a->mtime_ns;
-    if (which & VOLUME_ATIME_NOW)
-        fresh.atime = t.reply.time;
-    else if (which & VOLUME_ATIME)
-        fresh.atime = a->atime_ns;
-    if ((which & VOLUME_SIZE) && (which & VOLUME_MTIME))
-        fresh.mtime = a->mtime_ns;
-    *n = fresh;
-    return 0;
+    return rc ? rc : take_result(&t, &planned, which, a, n);
 }
 
 /* The caller has the flush slot of a regular file. */
@@ -275,7 +286,8 @@ static int setattr_claimed(struct vnode *vn, const struct volume_caller *who, un
     uint64_t old_size;
     struct inode n;
     for (unsigned tries = 0;; tries++) {
-        rc = vnode_refresh(vn, &n);
+        /* Open here, its state is known: the transaction compares what it takes from that. */
+        rc = tries == 0 ? vnode_known(vn, &n) : vnode_refresh(vn, &n);
         if (rc)
             return rc;
         if ((which & VOLUME_SIZE) && !S_ISREG(n.mode))

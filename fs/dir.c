@@ -2,7 +2,7 @@
 /* readdir: pages of a scan over the dentries, in the order of their hashes. */
 #include "fs/volume_impl.h"
 
-#define PAGE     512 /* entries asked for at a time, with attributes 8 requests' worth */
+#define PAGE     128 /* entries of the first page; the kernel takes about so many at a time */
 #define GETS     TXN_READS_MAX
 #define PAGE_MAX SCAN_ENTRIES_MAX
 
@@ -202,7 +202,7 @@ int volume_readdir(struct volume *v, fs_ino dir, uint64_t cookie, bool with_attr
                    volume_entry_fn *each, void *arg)
 {
     GArray *page = g_array_new(FALSE, FALSE, sizeof(struct entry));
-    unsigned limit = with_attr ? PAGE / 4 : PAGE;
+    unsigned limit = PAGE;
     int rc = 0;
     for (bool more = true; more && rc == 0;) {
         rc = read_page(v, dir, cookie, limit, page, &more);

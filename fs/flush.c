@@ -18,18 +18,23 @@ static uint64_t hi_step(uint64_t end)
     return end <= FS_INODE_STRIPE ? end : (end + FS_STRIPE - 1) / FS_STRIPE * FS_STRIPE;
 }
 
-/* 0; 1: the inode is gone. */
+/* Steps the data version too: whoever knows size and version of the file knows its hi. 0; 1: it
+ * changed under us. */
 static int raise_hi(struct vnode *vn, struct inode *n, uint64_t end)
 {
     if (end <= n->hi)
         return 0;
     struct txn t CLEANUP(txn_finish) = {0};
     uint64_t hi = hi_step(end);
+    txn_same_data(&t, n);
     txn_max64(&t, KEY(key_inode(n->ino)), INODE_HI, hi);
+    txn_add64(&t, KEY(key_inode(n->ino)), INODE_DATA_VERSION, 1);
     int rc = volume_run(vn->v, &t);
-    if (rc == 0)
+    if (rc == 0) {
         n->hi = hi;
-    return rc > 0 ? -ESTALE : rc;
+        n->data_version++;
+    }
+    return rc;
 }
 
 static void compare_size(struct txn *t, const struct inode *n)

@@ -2,6 +2,8 @@
 /* Lookup, and everything that makes a name: mknod, create, mkdir, symlink, link. */
 #include "fs/volume_impl.h"
 
+#define LOOKUP_TRIES 16
+
 struct key name_key(struct volume *v, fs_ino dir, const char *name)
 {
     return key_dentry(dir, schema_name_hash(&v->name_key, name), name);
@@ -69,41 +71,43 @@ static int lookup_hinted(struct volume *v, fs_ino dir, const char *name, fs_ino 
     return inode_decode(ino, r->value, ret);
 }
 
-int volume_lookup(struct volume *v, fs_ino dir, const char *name, struct volume_attr *ret)
+int name_get(struct volume *v, fs_ino dir, const char *name, struct inode *ret)
 {
-    int rc = volume_check_name(name);
-    if (rc)
-        return rc;
-    struct inode n;
-    fs_ino hint = hint_name(&v->hints, dir, schema_name_hash(&v->name_key, name));
-    struct vnode *busy CLEANUP(vnode_put) = hint ? vnode_find(v, hint) : NULL;
-    for (unsigned tries = 0; tries < 16; tries++) {
-        fs_ino ino;
-        uint32_t type;
-        rc = 1;
-        if (hint && !busy && tries == 0) {
-            rc = lookup_hinted(v, dir, name, hint, &n, &ino);
-            learn_name(v, dir, name, rc >= 0 ? ino : 0);
-        } else {
-            int got = dentry_get(v, dir, name, &ino, &type);
-            rc = got ? got : 1;
-        }
-        if (rc < 0)
+    fs_ino ino, hint = hint_name(&v->hints, dir, schema_name_hash(&v->name_key, name));
+    uint32_t type;
+    if (hint) {
+        int rc = lookup_hinted(v, dir, name, hint, ret, &ino);
+        learn_name(v, dir, name, rc >= 0 ? ino : 0);
+        if (rc == 0 && S_ISDIR(ret->mode))
+            hint_set_dir(&v->hints, ret);
+        if (rc <= 0)
             return rc;
-        if (rc == 0) {
-            if (S_ISDIR(n.mode))
-                hint_set_dir(&v->hints, &n);
-            inode_to_attr(&n, ret);
-            return 0;
-        }
-        rc = volume_getattr(v, ino, ret); /* with what is buffered here */
-        if (rc != -ESTALE)
-            return rc;
-        rc = volume_backoff(tries); /* removed in between: the name says something else now */
+    } else {
+        int rc = dentry_get(v, dir, name, &ino, &type);
         if (rc)
             return rc;
     }
-    return -EIO; /* a name without an inode */
+    return inode_get(v, ino, NULL, ret);
+}
+
+int volume_lookup(struct volume *v, fs_ino dir, const char *name, struct volume_attr *ret)
+{
+    int rc = volume_check_name(name);
+    for (unsigned tries = 0; rc == 0 && tries < LOOKUP_TRIES; tries++) {
+        struct inode n;
+        rc = name_get(v, dir, name, &n);
+        if (rc == 0) {
+            struct vnode *busy CLEANUP(vnode_put) = vnode_find(v, n.ino);
+            if (busy) /* what is buffered here is part of its size and times */
+                return volume_getattr(v, n.ino, ret);
+            inode_to_attr(&n, ret);
+            return 0;
+        }
+        if (rc != -ESTALE)
+            return rc;
+        rc = volume_backoff(tries); /* removed in between: the name says something else now */
+    }
+    return rc ? rc : -EIO; /* a name without an inode */
 }
 
 /* --- making names ----------------------------------------------------------------------------- */

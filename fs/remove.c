@@ -42,21 +42,11 @@ unsigned txn_dentry_is(struct volume *v, struct txn *t, fs_ino dir, const char *
     return txn_bytes_at(t, KEY(name_key(v, dir, name)), 0, bytes_of(value, DENTRY_SIZE));
 }
 
-int victim_get(struct volume *v, fs_ino dir, const char *name, struct inode *ret)
-{
-    fs_ino ino;
-    uint32_t type;
-    int rc = dentry_get(v, dir, name, &ino, &type);
-    if (rc)
-        return rc;
-    return inode_get(v, ino, NULL, ret); /* -ESTALE: the name has changed in between */
-}
-
 static int removal(struct volume *v, struct inode *parent, const char *name,
                    const struct volume_caller *who, bool rmdir)
 {
     struct inode victim;
-    int rc = victim_get(v, parent->ino, name, &victim);
+    int rc = name_get(v, parent->ino, name, &victim);
     if (rc)
         return rc == -ESTALE ? 1 : rc;
     if (rmdir && !S_ISDIR(victim.mode))

@@ -7,8 +7,6 @@
 
 #include "fs/volume_impl.h"
 
-/* The inode that a name leads to. -ENOENT; -ESTALE: the name was changed while we looked. */
-NODISCARD int victim_get(struct volume *v, fs_ino dir, const char *name, struct inode *ret);
 /* Compare: the name leads to n. Returns the compare's index. */
 unsigned txn_dentry_is(struct volume *v, struct txn *t, fs_ino dir, const char *name,
                        const struct inode *n);

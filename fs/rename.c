@@ -53,10 +53,10 @@ static int check_ancestors(struct volume *v, fs_ino ino, fs_ino dir, int found)
 
 static int read_names(struct rename *r)
 {
-    int rc = victim_get(r->v, r->from_dir.ino, r->from, &r->moved);
+    int rc = name_get(r->v, r->from_dir.ino, r->from, &r->moved);
     if (rc)
         return rc == -ESTALE ? 1 : rc;
-    rc = victim_get(r->v, r->to_dir.ino, r->to, &r->target);
+    rc = name_get(r->v, r->to_dir.ino, r->to, &r->target);
     if (rc == -ENOENT) {
         r->target = (struct inode){0};
         rc = 0;

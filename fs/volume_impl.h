@@ -127,6 +127,9 @@ NODISCARD int inode_drop_privilege(struct vnode *vn);
 NODISCARD int dentry_get(struct volume *v, fs_ino dir, const char *name, fs_ino *ret_ino,
                          uint32_t *ret_type);
 struct key name_key(struct volume *v, fs_ino dir, const char *name);
+/* The inode behind a name, without what is buffered here; one request when this mount has seen the
+ * name before. -ENOENT; -ESTALE: the name was changed while we looked, look again. */
+NODISCARD int name_get(struct volume *v, fs_ino dir, const char *name, struct inode *ret);
 /* What a new name shall lead to. */
 struct making {
     uint32_t mode, rdev;
