@@ -279,7 +279,12 @@ TEST(a_start_frees_segments_only_once_it_is_durable)
     fill_segments(&l, 0, 3);
     l.disk.deferred = true;
     int result = 1;
-    model_start(&l.model, l.w, 0, model_last(&l.model, 0), false);
+    model_append(&l.model, l.w, 1, 1, 1);
+    wal_submit(l.w, on_done, &result);
+    model_start(&l.model, l.w, 0, model_last(&l.model, 0), false); /* queued behind it */
+    assert_true(fake_disk_complete(&l.disk));
+    assert_int_equal(result, 0);
+    assert_non_null(segment(&l, 1));
     wal_submit(l.w, on_done, &result);
     assert_non_null(segment(&l, 1));
     assert_true(fake_disk_complete(&l.disk));
