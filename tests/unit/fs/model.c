@@ -567,4 +567,60 @@ TEST(threads_of_two_mounts_keep_every_count_right)
     end(w);
 }
 
-T_MAIN(T(random_operations_match_the_model), T(threads_of_two_mounts_keep_every_count_right))
+struct counting {
+    struct volume *v;
+    fs_ino ino;
+    bool stop;
+    unsigned checks;
+    bool backwards;
+};
+
+/* The number in the file only grows: a reader that mixed what was flushed with what was not yet
+ * would see it go back. */
+static void *watch(void *arg)
+{
+    struct counting *c = arg;
+    struct volume_file *f = open_file(c->v, c->ino, O_RDONLY);
+    uint64_t last = 0, size = 0;
+    while (!__atomic_load_n(&c->stop, __ATOMIC_SEQ_CST)) {
+        uint64_t got[2] = {0};
+        int64_t n = volume_read(f, got, sizeof(got), FS_BLOCK - 8);
+        struct volume_attr a = attr_of(c->v, c->ino);
+        if (n != sizeof(got) || got[0] < last || got[1] < got[0] || a.size < size)
+            __atomic_store_n(&c->backwards, true, __ATOMIC_SEQ_CST);
+        last = got[0];
+        size = a.size;
+        __atomic_add_fetch(&c->checks, 1, __ATOMIC_SEQ_CST);
+    }
+    volume_file_close(f);
+    return NULL;
+}
+
+TEST(a_reader_never_goes_back_while_flushes_run)
+{
+    struct world *w = begin();
+    struct counting c = {.v = w->m[0].v, .ino = make_file(w->m[0].v, FS_ROOT, "n")};
+    struct volume_file *f = open_file(c.v, c.ino, O_RDWR);
+    uint64_t n = 1;
+    assert_int_equal(volume_write(f, &n, 8, FS_BLOCK, &root), 8);
+    assert_int_equal(volume_write(f, &n, 8, FS_BLOCK - 8, &root), 8);
+    fake_shuffle(w->k, true);
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, watch, &c), 0);
+    while (__atomic_load_n(&c.checks, __ATOMIC_SEQ_CST) < 1500 &&
+           !__atomic_load_n(&c.backwards, __ATOMIC_SEQ_CST)) {
+        n++; /* the second half first: it is never behind */
+        assert_int_equal(volume_write(f, &n, 8, FS_BLOCK, &root), 8);
+        assert_int_equal(volume_write(f, &n, 8, FS_BLOCK - 8, &root), 8);
+        assert_int_equal(volume_write(f, "x", 1, 2 * FS_BLOCK + n, &root), 1); /* grows, too */
+        T_OK(volume_flush(f));
+    }
+    __atomic_store_n(&c.stop, true, __ATOMIC_SEQ_CST);
+    pthread_join(thread, NULL);
+    assert_false(c.backwards);
+    volume_file_close(f);
+    end(w);
+}
+
+T_MAIN(T(a_reader_never_goes_back_while_flushes_run), T(random_operations_match_the_model),
+       T(threads_of_two_mounts_keep_every_count_right))
