@@ -3,74 +3,37 @@
  * call.c - one request until it is answered.
  *
  * The request goes to the node thought to lead. NOT_LEADER with a hint goes straight there; without
- * one, and when a node does not answer, the next node is asked, with a back-off once all were. The
- * frame never changes, so whoever executes it sees the same (client, seq).
+ * one, and when a node fails, the next node is asked, with a back-off once all were. The frame
+ * never changes, so whoever executes it sees the same (client, seq).
+ *
+ * Two failures are told apart from a node's failing. A connection that lay idle and turns out
+ * closed says that the node was restarted some time ago: the same node is asked again at once on a
+ * fresh one. And silence: an overloaded leader is silent, and to send it more would not help; so is
+ * one that hangs or is cut off, and its connections stay open. The other nodes know the difference,
+ * since a leader that hangs is replaced: they are asked (leader.c) while the request stays where it
+ * is, and only if one names another leader it is sent there.
  */
-#include <errno.h>
-#include <poll.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 #include "cluster/client/impl.h"
 
-int client_cancel_init(struct client_cancel *x)
-{
-    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-
-    if (fd < 0)
-        return err_from_errno(errno);
-    x->fd = fd;
-    return 0;
-}
-
-void client_cancel_finish(struct client_cancel *x)
-{
-    if (x->fd >= 0)
-        (void)close(x->fd);
-    x->fd = -1;
-}
-
-void client_cancel_fire(struct client_cancel *x)
-{
-    (void)eventfd_write(x->fd, 1);
-}
-
-void client_cancel_reset(struct client_cancel *x)
-{
-    eventfd_t n;
-
-    (void)eventfd_read(x->fd, &n);
-}
-
-bool cancel_fired(struct client_cancel *cancel)
-{
-    struct pollfd p = {.fd = cancel ? cancel->fd : -1, .events = POLLIN};
-
-    return cancel && poll(&p, 1, 0) > 0;
-}
-
-int cancel_sleep(struct client_cancel *cancel, unsigned ms, uint64_t deadline_ns)
-{
-    struct pollfd p = {.fd = cancel ? cancel->fd : -1, .events = POLLIN};
-
-    if (deadline_ns) {
-        uint64_t now = clock_mono_ns();
-        if (now >= deadline_ns)
-            return -ERR_TIMEOUT;
-        ms = (unsigned)MIN(ms, (deadline_ns - now) / 1000000u + 1);
-    }
-    return poll(&p, 1, (int)ms) > 0 ? -ERR_CANCELED : 0;
-}
-
-struct client_call *call_create(struct client *c, unsigned attempt_ms)
+struct client_call *call_create(struct client *c, unsigned expect)
 {
     struct client_call *call = g_new0(struct client_call, 1);
+
+    call->owner = c;
+    call->expect = expect;
+    call->request = __atomic_add_fetch(&c->next_request, 1, __ATOMIC_RELAXED);
+    call->attempt_ms = ATTEMPT_MS;
+    call->patience_ms = PATIENCE_MS;
+    call->backoff_ms = BACKOFF_MIN_MS;
+    call_aim(c, call);
+    return call;
+}
+
+void call_aim(struct client *c, struct client_call *call)
+{
     int leader = pool_find(c, __atomic_load_n(&c->leader, __ATOMIC_RELAXED));
 
-    call->request = __atomic_add_fetch(&c->next_request, 1, __ATOMIC_RELAXED);
-    call->attempt_ms = attempt_ms;
     call->node = leader >= 0 ? (unsigned)leader : (unsigned)(call->request % c->n_nodes);
-    call->backoff_ms = BACKOFF_MIN_MS;
-    return call;
 }
 
 void call_destroy(struct client_call *call)
@@ -83,18 +46,11 @@ void call_destroy(struct client_call *call)
     g_free(call);
 }
 
-unsigned call_status(const struct client_call *call, struct errmsg *msg)
+unsigned call_status(const struct client_call *call)
 {
     struct dec d = dec_of(buf_bytes(call->reply));
-    unsigned status = dec_u16(&d); /* every answer begins with it */
 
-    if (call->reply_type == MSG_status) {
-        (void)dec_u32(&d);
-        struct bytes detail = dec_bytes(&d);
-        if (detail.n)
-            errmsg_set(msg, 0, "%.*s", (int)MIN(detail.n, 400u), (const char *)detail.p);
-    }
-    return dec_ok(&d) ? status : ERR_INVALID;
+    return dec_u16(&d); /* every answer begins with it, receive_frame has looked */
 }
 
 static uint32_t leader_hint(const struct client_call *call)
@@ -107,141 +63,222 @@ static uint32_t leader_hint(const struct client_call *call)
     return dec_u32(&d);
 }
 
+static void count_retry(struct client *c)
+{
+    __atomic_fetch_add(&c->stats.retries, 1, __ATOMIC_RELAXED);
+}
+
+/* Calls that failed together should not come back together: half of the pause is each one's own. */
+static int back_off(struct client_call *call, uint64_t deadline_ns, struct client_cancel *cancel)
+{
+    unsigned ms = call->backoff_ms;
+
+    call->backoff_ms = MIN(ms * 2, BACKOFF_MAX_MS);
+    call->stale_tried = false;
+    return cancel_sleep(cancel, ms - (unsigned)(call->request * 7 % (ms / 2)), deadline_ns);
+}
+
 /* The next node, and a pause once all have been asked in vain. */
 static int next_node(struct client *c, struct client_call *call, uint64_t deadline_ns,
                      struct client_cancel *cancel)
 {
-    uint32_t asked = c->nodes[call->node].id;
-
-    __atomic_compare_exchange_n(&c->leader, &asked, 0, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+    leader_doubt(c, c->nodes[call->node].id);
     call->node = (call->node + 1) % c->n_nodes;
     if (++call->tried < c->n_nodes)
         return 0;
     call->tried = 0;
-    unsigned ms = call->backoff_ms;
-    call->backoff_ms = MIN(ms * 2, BACKOFF_MAX_MS);
-    return cancel_sleep(cancel, ms, deadline_ns);
+    return back_off(call, deadline_ns, cancel);
 }
 
-/* Takes a wire and writes the frame; -ERR_CANCELED, or the error of the node. */
+/* Takes a wire and writes the frame. */
 static int send_once(struct client *c, struct client_call *call, uint64_t deadline_ns,
                      struct client_cancel *cancel, struct errmsg *msg)
 {
-    uint64_t attempt_ns = deadline_in(call->attempt_ms);
-    int r = pool_take(c, call->node, deadline_ns, cancel, &call->wire, &call->generation, msg);
+    int r = pool_take(c, call, deadline_ns, cancel, msg);
 
     if (r < 0)
         return r;
     call->ever_sent = true;
     call->sent_ns = clock_mono_ns();
+    call->hearsay_ns = call->sent_ns + call->patience_ms * UINT64_C(1000000);
     r = wire_send(call->wire, enc_view(&call->frame),
-                  deadline_ns ? MIN(deadline_ns, attempt_ns) : attempt_ns, cancel);
-    if (r < 0)
+                  deadline_first(deadline_ns, deadline_in(call->attempt_ms)), cancel);
+    if (r < 0) {
+        wire_close(TAKE(call->wire)); /* with half a frame on it */
         return r;
+    }
     __atomic_fetch_add(&c->stats.bytes_out, call->frame.n, __ATOMIC_RELAXED);
     return 0;
 }
 
-static int receive_once(struct client *c, struct client_call *call, uint64_t deadline_ns,
-                        struct client_cancel *cancel)
+/* The answer on call->wire, which then is idle. After -ERR_TIMEOUT and -ERR_CANCELED it may still
+ * come. */
+static int receive_frame(struct client *c, struct client_call *call, uint64_t deadline_ns,
+                         struct client_cancel *cancel)
 {
-    uint64_t attempt_ns = call->sent_ns + (uint64_t)call->attempt_ms * 1000000u;
     struct frame f;
 
-    do {
-        int r = wire_recv(call->wire, &f, deadline_ns ? MIN(deadline_ns, attempt_ns) : attempt_ns,
-                          cancel);
+    do { /* others are answers to requests that were given up */
+        int r = wire_recv(call->wire, &f, deadline_ns, cancel);
         if (r < 0)
             return r;
     } while (f.id != call->request);
-
+    if ((call->expect && f.type != call->expect && f.type != MSG_status) || f.body.n < 2)
+        return -ERR_INVALID;
     call->reply_type = f.type;
     call->reply = buf_copy(f.body);
     __atomic_fetch_add(&c->stats.bytes_in, f.body.n, __ATOMIC_RELAXED);
-    pool_give(c, call->node, TAKE(call->wire), call->generation);
+    pool_give(c, call);
     return 0;
 }
 
-/* The connection is of no use any more; others to that node are probably neither. */
-static void drop_wire(struct client *c, struct client_call *call, bool node_failed)
+/* The answer of this attempt, however long that takes within its bounds. -ERR_NOT_LEADER:
+ * call->node now is one that is said to lead. */
+static int receive(struct client *c, struct client_call *call, uint64_t deadline_ns,
+                   struct client_cancel *cancel)
 {
-    wire_close(TAKE(call->wire));
-    if (node_failed)
-        pool_failed(c, call->node, call->generation);
+    uint64_t attempt_ns = call->sent_ns + call->attempt_ms * UINT64_C(1000000);
+    unsigned other;
+
+    for (;;) {
+        uint64_t until_ns = deadline_first(deadline_ns, attempt_ns);
+        bool ask = !call->went_by_word && c->n_nodes > 1;
+        int r = receive_frame(c, call, ask ? MIN(until_ns, call->hearsay_ns) : until_ns, cancel);
+        if (r != -ERR_TIMEOUT || deadline_over(until_ns))
+            return r;
+        r = leader_elsewhere(c, call->node, until_ns, cancel, &other);
+        if (r < 0)
+            return r;
+        call->hearsay_ns = clock_mono_ns() + call->patience_ms * UINT64_C(500000);
+        if (r > 0) {
+            wire_close(TAKE(call->wire));
+            count_retry(c);
+            call->went_by_word = true;
+            call->node = other;
+            return -ERR_NOT_LEADER;
+        }
+    }
 }
 
-void call_send(struct client *c, struct client_call *call, uint64_t deadline_ns,
-               struct client_cancel *cancel)
+/* An attempt ended without an answer. */
+static int recover(struct client *c, struct client_call *call, int err, uint64_t deadline_ns,
+                   struct client_cancel *cancel)
 {
-    if (call->wire || call->reply)
-        return;
-    if (send_once(c, call, deadline_ns, cancel, NULL) < 0)
-        drop_wire(c, call, true);
+    bool stale = err == -ERR_CLOSED && call->reused && !call->stale_tried;
+
+    count_retry(c);
+    if (err == -ERR_TIMEOUT) /* its other connections may well be all right */
+        wire_close(TAKE(call->wire));
+    else
+        pool_failed(c, call);
+    if (stale) {
+        call->stale_tried = true;
+        return 0;
+    }
+    return next_node(c, call, deadline_ns, cancel);
 }
 
-/* What an answer means for the call: true when it is final. */
-static bool answer_is_final(struct client *c, struct client_call *call, int *ret_pause)
+/* What an answer means. 1: it is final; 0: to be sent again. */
+static int judge(struct client *c, struct client_call *call, uint64_t deadline_ns,
+                 struct client_cancel *cancel)
 {
-    unsigned status = call_status(call, NULL);
-    int hint;
+    unsigned status = call_status(call);
+    int hint = -1;
 
     switch (status) {
     case ERR_NOT_LEADER:
     case ERR_WRONG_GROUP:
     case ERR_STOPPED:
         hint = pool_find(c, leader_hint(call));
-        if (hint >= 0 && (unsigned)hint != call->node && call->tried < c->n_nodes) {
-            call->node = (unsigned)hint;
-            call->tried++;
-            *ret_pause = 0;
-        } else {
-            *ret_pause = 1;
-        }
+        break;
+    case ERR_TIMEOUT:
+        if (call->timeout_is_answer)
+            return 1;
         break;
     case ERR_BUSY:
-        *ret_pause = 2;
         break;
+    case 0:
+    case ERR_FAILED:
+        leader_learn(c, c->nodes[call->node].id);
+        return 1;
     default:
-        __atomic_store_n(&c->leader, c->nodes[call->node].id, __ATOMIC_RELAXED);
-        return true;
+        return 1;
     }
     buf_unref(TAKE(call->reply));
-    __atomic_fetch_add(&c->stats.retries, 1, __ATOMIC_RELAXED);
-    return false;
+    count_retry(c);
+    if (status == ERR_BUSY || status == ERR_TIMEOUT)
+        return back_off(call, deadline_ns, cancel);
+    if (hint < 0 || (unsigned)hint == call->node || call->tried >= c->n_nodes)
+        return next_node(c, call, deadline_ns, cancel);
+    leader_learn(c, c->nodes[hint].id);
+    call->node = (unsigned)hint;
+    call->tried++;
+    return 0;
+}
+
+void call_send(struct client *c, struct client_call *call, uint64_t deadline_ns,
+               struct client_cancel *cancel)
+{
+    int r = send_once(c, call, deadline_first(deadline_ns, deadline_in(call->attempt_ms)), cancel,
+                      NULL);
+
+    if (r < 0)
+        count_retry(c);
+    if (r < 0 && r != -ERR_TIMEOUT && r != -ERR_CANCELED)
+        pool_failed(c, call);
 }
 
 int call_run(struct client *c, struct client_call *call, uint64_t deadline_ns,
-             struct client_cancel *cancel, struct errmsg *msg)
+             struct client_cancel *cancel)
 {
     while (!call->reply) {
-        bool fresh = !call->wire;
-        int pause = 1, r = 0;
+        int r = 0;
 
-        if (deadline_ns && clock_mono_ns() >= deadline_ns)
+        if (deadline_over(deadline_ns))
             return -ERR_TIMEOUT;
-        if (fresh)
-            r = send_once(c, call, deadline_ns, cancel, msg);
+        if (!call->wire)
+            r = send_once(c, call, deadline_ns, cancel, NULL);
         if (r == 0)
-            r = receive_once(c, call, deadline_ns, cancel);
-        if (r == -ERR_CANCELED) {
-            drop_wire(c, call, false);
+            r = receive(c, call, deadline_ns, cancel);
+        if (r == -ERR_CANCELED || (r == -ERR_TIMEOUT && deadline_over(deadline_ns)))
             return r;
-        }
-        if (r == 0 && answer_is_final(c, call, &pause))
-            return 0;
-        if (r < 0) {
-            /* An idle connection that the node closed long ago says nothing about the node. */
-            bool stale = r == -ERR_CLOSED && call->wire && call->tried == 0;
-            drop_wire(c, call, true);
-            __atomic_fetch_add(&c->stats.retries, 1, __ATOMIC_RELAXED);
-            pause = stale ? 0 : 1;
-            call->tried += stale;
-        }
-        r = pause == 1   ? next_node(c, call, deadline_ns, cancel)
-            : pause == 2 ? cancel_sleep(cancel, BACKOFF_MIN_MS, deadline_ns)
-                         : 0;
+        if (r == 0)
+            r = judge(c, call, deadline_ns, cancel);
+        else if (r != -ERR_NOT_LEADER)
+            r = recover(c, call, r, deadline_ns, cancel);
+        else
+            r = 0;
         if (r < 0)
             return r;
     }
     return 0;
+}
+
+int call_ask(struct client *c, struct client_call *call, unsigned node, uint64_t deadline_ns,
+             struct client_cancel *cancel, struct errmsg *msg)
+{
+    int r;
+
+    call->node = node;
+    do {
+        struct errmsg why = {0};
+        r = send_once(c, call, deadline_ns, cancel, &why);
+        if (r == 0)
+            r = receive_frame(c, call, deadline_ns, cancel);
+        if (r == 0)
+            return 0;
+        if (why.text[0])
+            errmsg_set(msg, r, "%s", why.text);
+        else
+            errmsg_set(msg, r, "node n%u at %s: %s", c->nodes[node].id, c->nodes[node].address,
+                       err_text(r));
+        bool stale = r == -ERR_CLOSED && call->reused && !call->stale_tried;
+        call->stale_tried = true;
+        if (r == -ERR_TIMEOUT || r == -ERR_CANCELED)
+            wire_close(TAKE(call->wire));
+        else
+            pool_failed(c, call);
+        if (!stale)
+            return r;
+    } while (true);
 }

@@ -12,6 +12,8 @@
  * until it is answered, its deadline passes or it is cancelled. So a transaction that returned 0 or
  * -ERR_FAILED was executed exactly once; after -ERR_TIMEOUT or -ERR_CANCELED it may still be
  * executed, once, and its seq stays outstanding until the client hears an answer in the background.
+ * After other errors it may have been executed, once, if an attempt before the one that was refused
+ * got no answer (say, a leader died and the next one has no space).
  *
  * Sessions: opened at the first write, kept alive by one background thread, closed by
  * client_destroy. When the cluster says NO_SESSION the session is lost: `on_session_lost` is called
@@ -19,7 +21,11 @@
  * client_new_session.
  *
  * Threads: everything here may be called from any thread, except that one txn belongs to one thread
- * at a time. Errors: negative codes of err.h.
+ * at a time, and who starts one waits for it. At most SESSION_WINDOW writes of a client are under
+ * way; a thread that needs a place waits for one, after taking the answers of those it has started
+ * itself. So threads never wait for each other here, unless one that has started a txn blocks on
+ * something that a thread inside txn_run holds: do not. The client's own thread blocks all signals.
+ * Errors: negative codes of err.h.
  */
 #pragma once
 
@@ -29,8 +35,7 @@
 struct client;
 
 struct client_options {
-    const char
-        *conf; /* a client.conf or admin.conf (raftfs.conf(5)): cluster, ca, cert, key, nodes */
+    const char *conf; /* raftfs.conf(5): cluster, ca, cert, key, peer */
     const char *name; /* shown in the session list, e.g. "raftfs host:/mnt/kv" */
     void (*on_session_lost)(void *ctx);
     void *ctx;
@@ -41,15 +46,17 @@ NODISCARD int client_create(const struct client_options *o, struct client **ret,
                             struct errmsg *msg);
 /* Ends the session if it can within a second. No thread may be inside. */
 void client_destroy(struct client *c);
-/* Tries to reach a leader within timeout_ms: 0, or -ERR_UNREACHABLE/-ERR_TLS... with the reason per
- * node in msg. For mains that want to say what is wrong before they go to the background. */
+/* Tries to reach a leader within timeout_ms: 0, or -ERR_UNREACHABLE with the reason per node in
+ * msg. What waiting does not cure and all nodes say (-ERR_TLS, -ERR_WRONG_CLUSTER, -ERR_FORMAT) is
+ * answered at once. For mains that want to say what is wrong before they go to the background. */
 NODISCARD int client_probe(struct client *c, unsigned timeout_ms, struct errmsg *msg);
 
-uint64_t client_session(struct client *c);          /* 0: none open */
-NODISCARD int client_new_session(struct client *c); /* opens one (again) */
-uint16_t client_shards(struct client *c);           /* of the cluster; known after client_probe */
-/* Live sessions as (id in value, name in name), linearizable; free with g_ptr_array_unref-like
- * rules: the array and names live in `a`. */
+uint64_t client_session(struct client *c); /* 0: none open */
+/* Opens one (again); -ERR_TIMEOUT after 10 s. */
+NODISCARD int client_new_session(struct client *c);
+uint16_t client_shards(struct client *c); /* of the cluster; known after client_probe */
+/* Live sessions as (id in value, name in name), linearizable; array and names live in `a`.
+ * -ERR_TIMEOUT after 10 s. */
 NODISCARD int client_sessions(struct client *c, struct arena *a, struct counter **ret,
                               size_t *ret_n);
 
@@ -106,24 +113,28 @@ void txn_time64(struct txn *t, struct bytes key, uint64_t off);
  * error without a reply. */
 NODISCARD int txn_run(struct client *c, struct txn *t, unsigned deadline_ms,
                       struct client_cancel *cancel);
-/* The same in two halves, for several at once; every started txn must be waited for. */
+/* The same in two halves, for several at once; every started txn must be waited for, by the same
+ * thread. The first half does not wait for the session or the window: a write that cannot go out at
+ * once does so in the second. */
 NODISCARD int txn_start(struct client *c, struct txn *t);
 NODISCARD int txn_wait(struct client *c, struct txn *t, unsigned deadline_ms,
                        struct client_cancel *cancel);
 
 /* Waits until the version of key differs from `version`: its new value is reply read 0 of `t`. At
- * the end of timeout_ms -ERR_TIMEOUT. Survives fail-over by asking again. */
+ * the end of timeout_ms (half a second later if the node does not say so) -ERR_TIMEOUT. Survives
+ * fail-over by asking again. */
 NODISCARD int client_wait_key(struct client *c, struct txn *t, struct bytes key, uint64_t version,
                               unsigned timeout_ms, struct client_cancel *cancel);
 
-/* One request to one node by id (mr's FETCH, NODE_STATUS), one answer; no retry. The body of the
- * answer is in *ret (unref it). -ERR_UNREACHABLE, -ERR_TIMEOUT, ... */
+/* One request to one node by id (mr's FETCH, NODE_STATUS), one answer; no retry, but for an idle
+ * connection that turns out closed. The body of the answer is in *ret (unref it); it has at least
+ * the two bytes of a status. -ERR_UNREACHABLE, -ERR_TIMEOUT, ... */
 NODISCARD int client_ask_node(struct client *c, uint32_t node, unsigned type, struct bytes body,
                               unsigned timeout_ms, unsigned *ret_type, struct buf **ret);
 /* The same, and msg says why it failed. */
-NODISCARD int client_ask_node_msg(struct client *c, uint32_t node, unsigned type,
-                                  struct bytes body, unsigned timeout_ms, unsigned *ret_type,
-                                  struct buf **ret, struct errmsg *msg);
+NODISCARD int client_ask_node_msg(struct client *c, uint32_t node, unsigned type, struct bytes body,
+                                  unsigned timeout_ms, unsigned *ret_type, struct buf **ret,
+                                  struct errmsg *msg);
 /* The nodes of the conf, in its order. */
 unsigned client_nodes(struct client *c, uint32_t *ret_ids, unsigned max);
 const char *client_node_address(struct client *c, uint32_t node);

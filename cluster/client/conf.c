@@ -14,13 +14,16 @@
 static int add_node(struct client *c, const struct conf_entry *e, bool *ret_tcp, struct errmsg *msg)
 {
     const char *address;
+    const char *digits = e->value + (e->value[0] == 'n');
     char *end;
-    unsigned long id = strtoul(e->value + (e->value[0] == 'n'), &end, 10);
+    unsigned long id = strtoul(digits, &end, 10);
     struct addr addr;
 
-    if (id == 0 || id > UINT32_MAX || (*end != ' ' && *end != '\t'))
+    if (!g_ascii_isdigit(*digits) || id == 0 || id > UINT32_MAX || (*end != ' ' && *end != '\t'))
         return conf_error(e, msg, "expected `%s nID HOST:PORT`, e.g. `%s n1 127.0.0.1:7001`",
                           e->key, e->key);
+    if (pool_find(c, (uint32_t)id) >= 0)
+        return conf_error(e, msg, "node n%lu is named twice", id);
     if (c->n_nodes == NODES_MAX)
         return conf_error(e, msg, "more than %d nodes", NODES_MAX);
     address = end + strspn(end, " \t");

@@ -3,8 +3,10 @@
  * impl.h - what the files of the client share. Not for others.
  *
  *   conf.c     reads the conf
- *   pool.c     idle connections per node, who leads
+ *   pool.c     idle connections per node
+ *   cancel.c   eventfds that end a wait
  *   call.c     one request until it is answered: targets, retries, back-off
+ *   leader.c   who leads, as the nodes say
  *   session.c  the session, request numbers, the keeper thread
  *   client.c   the contract of client.h
  *
@@ -20,9 +22,19 @@
 
 #define IDLE_WIRES_MAX 48   /* per node; beyond it a connection is closed after use */
 #define CONNECT_MS     1000 /* TCP, TLS and hello of one node */
-#define ATTEMPT_MS     3000 /* without an answer another node is asked under the same name */
+#define ATTEMPT_MS     3000 /* without an answer the request is sent again under the same name */
 #define BACKOFF_MIN_MS 10
 #define BACKOFF_MAX_MS 200
+#define WAIT_GRACE_MS  500   /* for the way of the answer that a wait's time is over */
+#define UNASKED_MS     10000 /* for what has no deadline of the caller's: sessions */
+
+/* A node that hangs keeps its connections open, so silence is all there is to see. After so long
+ * the others are asked who leads, and again after each half of it. An election takes 0.6 to 1.2 s
+ * and more than the first is rare under load. A wait is silent by nature: there the time is longer.
+ */
+#define PATIENCE_MS      500
+#define WAIT_PATIENCE_MS 2000
+#define HEARSAY_MS       250 /* for asking them all; one thread of the client at a time */
 
 struct client_node {
     uint32_t id;
@@ -42,6 +54,7 @@ struct client {
     uint16_t shards;           /* atomic; 0 until known */
     uint32_t leader;           /* atomic: node id that leads group 0, 0 unknown */
     uint64_t next_request;     /* atomic: frame ids */
+    uint64_t hearsay_ns;       /* atomic: when the nodes were last asked who leads */
     struct client_stats stats; /* atomic each */
 
     pthread_mutex_t lock;
@@ -59,17 +72,26 @@ struct client {
 
 /* One request, from its encoding to its answer. */
 struct client_call {
+    struct client *owner;
     struct enc frame;     /* sent as it is, as often as needed */
     uint64_t request;     /* its frame id */
+    unsigned expect;      /* type of its answer; MSG_status may always come, 0: any */
     uint64_t client, seq; /* 0: not a write */
-    unsigned attempt_ms;
+    bool timeout_is_answer;
+    unsigned attempt_ms, patience_ms;
+
     unsigned node;  /* index of the node asked */
     unsigned tried; /* nodes tried since the last back-off */
     unsigned backoff_ms;
-    struct wire *wire;   /* NULL: not sent */
-    uint64_t generation; /* of the node when the wire was taken */
-    uint64_t sent_ns;
-    bool ever_sent;
+    bool stale_tried;  /* since the last back-off, see call_run */
+    bool went_by_word; /* to a node that others said leads; once only */
+
+    struct wire *wire;            /* not NULL: the whole frame was sent on it */
+    uint64_t generation;          /* of the node when the wire was taken */
+    bool reused;                  /* the wire was idle before */
+    uint64_t sent_ns, hearsay_ns; /* when it was sent; when to ask who leads */
+    bool ever_sent;               /* it may have been executed */
+
     unsigned reply_type;
     struct buf *reply; /* not NULL: answered */
     struct txn *txn;
@@ -78,43 +100,70 @@ struct client_call {
 /* conf.c */
 NODISCARD int client_conf_load(struct client *c, const char *path, struct errmsg *msg);
 
-/* pool.c */
-NODISCARD int pool_take(struct client *c, unsigned node, uint64_t deadline_ns,
-                        struct client_cancel *cancel, struct wire **ret, uint64_t *ret_generation,
-                        struct errmsg *msg);
-void pool_give(struct client *c, unsigned node, struct wire *w, uint64_t generation);
-void pool_failed(struct client *c, unsigned node, uint64_t generation); /* drops its idle wires */
+/* pool.c: all of the call's node. */
+/* An idle wire or a new one becomes call->wire. */
+NODISCARD int pool_take(struct client *c, struct client_call *call, uint64_t deadline_ns,
+                        struct client_cancel *cancel, struct errmsg *msg);
+void pool_give(struct client *c, struct client_call *call); /* call->wire is idle again */
+/* Closes call->wire, if any, and those that were opened before it or with it. */
+void pool_failed(struct client *c, struct client_call *call);
 void pool_finish(struct client *c);
 int pool_find(struct client *c, uint32_t id); /* index or -1 */
 
 /* call.c */
-struct client_call *call_create(struct client *c, unsigned attempt_ms);
+struct client_call *call_create(struct client *c, unsigned expect);
 void call_destroy(struct client_call *call);
 DEFINE_CLEANUP(struct client_call *, call_destroy)
-/* Sends once to the node thought to lead; failure only means that call_run has more to do. */
+void call_aim(struct client *c, struct client_call *call); /* at the node thought to lead now */
+/* Sends once; failure only means that call_run has more to do. */
 void call_send(struct client *c, struct client_call *call, uint64_t deadline_ns,
                struct client_cancel *cancel);
-/* Until answered with something final: 0 and call->reply, or -ERR_TIMEOUT, -ERR_CANCELED. */
+/* Until answered with something final: 0 and call->reply, or -ERR_TIMEOUT, -ERR_CANCELED; then it
+ * may be called again. */
 NODISCARD int call_run(struct client *c, struct client_call *call, uint64_t deadline_ns,
-                       struct client_cancel *cancel, struct errmsg *msg);
+                       struct client_cancel *cancel);
+/* One answer from this very node, whatever it says. */
+NODISCARD int call_ask(struct client *c, struct client_call *call, unsigned node,
+                       uint64_t deadline_ns, struct client_cancel *cancel, struct errmsg *msg);
 /* Status of an answer: 0 or an ERR_ number (positive). */
-unsigned call_status(const struct client_call *call, struct errmsg *msg);
+unsigned call_status(const struct client_call *call);
+
+/* leader.c */
+/* 0: no other node than `node` (an index) is known to lead; 1: *ret leads. -ERR_CANCELED. */
+NODISCARD int leader_elsewhere(struct client *c, unsigned node, uint64_t deadline_ns,
+                               struct client_cancel *cancel, unsigned *ret);
+void leader_learn(struct client *c, uint32_t id); /* 0: unknown */
+void leader_doubt(struct client *c, uint32_t id); /* unknown, if it was this one */
+
+/* cancel.c */
+bool cancel_fired(struct client_cancel *cancel);
+/* Sleeps in poll so that a cancel ends it. -ERR_CANCELED, -ERR_TIMEOUT past the deadline. */
+NODISCARD int cancel_sleep(struct client_cancel *cancel, unsigned ms, uint64_t deadline_ns);
 
 /* session.c */
-NODISCARD int session_need(struct client *c, struct client_cancel *cancel);
-/* Takes the next seq; block false: -ERR_BUSY when the window is full. */
-NODISCARD int session_take_seq(struct client *c, bool block, uint64_t deadline_ns,
-                               struct client_cancel *cancel, uint64_t *ret_client,
-                               uint64_t *ret_seq, uint64_t *ret_acked_below);
+/* Opens the session if none was yet. */
+NODISCARD int session_need(struct client *c, uint64_t deadline_ns, struct client_cancel *cancel);
+/* Takes the next seq. -ERR_BUSY: no session was opened yet or the window is full; session_wait_seq
+ * waits for a place in it. */
+NODISCARD int session_take_seq(struct client *c, uint64_t *ret_client, uint64_t *ret_seq,
+                               uint64_t *ret_acked_below);
+NODISCARD int session_wait_seq(struct client *c, uint64_t deadline_ns, struct client_cancel *cancel,
+                               uint64_t *ret_client, uint64_t *ret_seq, uint64_t *ret_acked_below);
 void session_release_seq(struct client *c, uint64_t client, uint64_t seq);
 void session_lose(struct client *c, uint64_t client);
 void session_abandon(struct client *c, struct client_call *call); /* takes the call */
 void session_finish(struct client *c);
 
-static inline uint64_t deadline_in(unsigned ms)
+/* Absolute times; 0: never. */
+static inline uint64_t deadline_in(uint64_t ms)
 {
-    return ms ? clock_mono_ns() + (uint64_t)ms * 1000000u : 0;
+    return ms ? clock_mono_ns() + ms * 1000000u : 0;
 }
-bool cancel_fired(struct client_cancel *cancel);
-/* Sleeps in poll so that a cancel ends it. -ERR_CANCELED, -ERR_TIMEOUT past the deadline. */
-NODISCARD int cancel_sleep(struct client_cancel *cancel, unsigned ms, uint64_t deadline_ns);
+static inline uint64_t deadline_first(uint64_t a, uint64_t b)
+{
+    return !a ? b : !b ? a : MIN(a, b);
+}
+static inline bool deadline_over(uint64_t deadline_ns)
+{
+    return deadline_ns && clock_mono_ns() >= deadline_ns;
+}

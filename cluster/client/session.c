@@ -3,7 +3,7 @@
  * session.c - the session, the window of request numbers, and the keeper thread that keeps the
  * session alive and sees cancelled requests through to their answer.
  */
-#include <errno.h>
+#include <signal.h>
 #include <time.h>
 #include "cluster/base/rng.h"
 #include "cluster/client/impl.h"
@@ -25,26 +25,31 @@ static void wait_changed(struct client *c, unsigned ms)
 
 /* --- the keeper --- */
 
-static void keep_alive(struct client *c, uint64_t session)
+/* True if the cluster has heard it. */
+static bool keep_alive(struct client *c, uint64_t session)
 {
-    struct client_call *call CLEANUP(call_destroy) = call_create(c, ATTEMPT_MS);
+    struct client_call *call CLEANUP(call_destroy) = call_create(c, MSG_status);
     struct msg_keepalive m = {.client = session};
 
     FRAME(&call->frame, keepalive, call->request, &m);
-    if (call_run(c, call, deadline_in(SESSION_KEEPALIVE_MS), &c->keeper_cancel, NULL) == 0 &&
-        call_status(call, NULL) == ERR_NO_SESSION)
+    if (call_run(c, call, deadline_in(SESSION_KEEPALIVE_MS), &c->keeper_cancel) < 0)
+        return false;
+    if (call_status(call) == ERR_NO_SESSION)
         session_lose(c, session);
+    return true;
 }
 
+/* A call that nobody waits for any more. A while for each in turn: one that gets no answer must not
+ * hold up the others or the session. */
 static void see_through(struct client *c, struct client_call *call)
 {
-    if (call_run(c, call, deadline_in(1000), &c->keeper_cancel, NULL) < 0) {
+    if (call_run(c, call, deadline_in(1000), &c->keeper_cancel) < 0) {
         pthread_mutex_lock(&c->lock);
         g_queue_push_tail(&c->abandoned, call);
         pthread_mutex_unlock(&c->lock);
         return;
     }
-    if (call_status(call, NULL) == ERR_NO_SESSION)
+    if (call_status(call) == ERR_NO_SESSION)
         session_lose(c, call->client);
     session_release_seq(c, call->client, call->seq);
     call_destroy(call);
@@ -69,9 +74,8 @@ static void *keeper_main(void *arg)
         if (call)
             see_through(c, call);
         if (now >= due) {
-            if (session)
-                keep_alive(c, session);
-            due = deadline_in(SESSION_KEEPALIVE_MS);
+            bool heard = !session || keep_alive(c, session);
+            due = deadline_in(heard ? SESSION_KEEPALIVE_MS : BACKOFF_MAX_MS);
         }
         pthread_mutex_lock(&c->lock);
     }
@@ -79,21 +83,27 @@ static void *keeper_main(void *arg)
     return NULL;
 }
 
+/* Signals are for the program's own threads. The lock is held. */
 static int start_keeper(struct client *c)
 {
+    sigset_t all, old;
+
     if (c->keeper_running)
         return 0;
-    if (pthread_create(&c->keeper, NULL, keeper_main, c) != 0)
-        return -ERR_NO_MEMORY;
-    c->keeper_running = true;
-    return 0;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    c->keeper_running = pthread_create(&c->keeper, NULL, keeper_main, c) == 0;
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return c->keeper_running ? 0 : -ERR_NO_MEMORY;
 }
 
 /* --- opening and losing --- */
 
-static int ask_for_session(struct client *c, struct client_cancel *cancel, uint64_t *ret)
+/* The nonce makes the request safe to repeat: it gets the session that it made the first time. */
+static int ask_for_session(struct client *c, uint64_t deadline_ns, struct client_cancel *cancel,
+                           uint64_t *ret)
 {
-    struct client_call *call CLEANUP(call_destroy) = call_create(c, ATTEMPT_MS);
+    struct client_call *call CLEANUP(call_destroy) = call_create(c, MSG_session_reply);
     struct arena a CLEANUP(arena_finish) = {0};
     struct msg_session_reply reply;
     struct msg_session_open m = {.name = bytes_str(c->name)};
@@ -102,64 +112,73 @@ static int ask_for_session(struct client *c, struct client_cancel *cancel, uint6
     rng_seed_os(&rng);
     m.nonce = rng_next(&rng);
     FRAME(&call->frame, session_open, call->request, &m);
-    int r = call_run(c, call, 0, cancel, NULL);
+    int r = call_run(c, call, deadline_ns, cancel);
     if (r < 0)
         return r;
-    if (call_status(call, NULL) != 0)
-        return -(int)call_status(call, NULL);
+    if (call_status(call) != 0)
+        return -(int)call_status(call);
     if (call->reply_type != MSG_session_reply ||
-        dec_session_reply(buf_bytes(call->reply), &a, &reply) < 0)
+        dec_session_reply(buf_bytes(call->reply), &a, &reply) < 0 || reply.client == 0)
         return -ERR_INVALID;
     *ret = reply.client;
     return 0;
 }
 
-static int open_locked(struct client *c, struct client_cancel *cancel)
+/* Lets go of the lock meanwhile. */
+static int open_locked(struct client *c, uint64_t deadline_ns, struct client_cancel *cancel)
 {
     uint64_t session = 0;
 
     c->session_opening = true;
     pthread_mutex_unlock(&c->lock);
-    int r = ask_for_session(c, cancel, &session);
+    int r = ask_for_session(c, deadline_ns, cancel, &session);
     pthread_mutex_lock(&c->lock);
     c->session_opening = false;
+    if (r == 0)
+        r = start_keeper(c);
     if (r == 0) {
         c->session = session;
         c->session_lost = false;
         c->next_seq = 1;
         c->n_outstanding = 0;
-        r = start_keeper(c);
     }
     pthread_cond_broadcast(&c->changed);
     return r;
 }
 
-int session_need(struct client *c, struct client_cancel *cancel)
+/* Until no other thread is opening one. The lock is held. */
+static int await_opening(struct client *c, uint64_t deadline_ns, struct client_cancel *cancel)
 {
-    int r = 0;
-
-    pthread_mutex_lock(&c->lock);
-    while (c->session_opening && r == 0) {
+    while (c->session_opening) {
+        if (cancel_fired(cancel))
+            return -ERR_CANCELED;
+        if (deadline_over(deadline_ns))
+            return -ERR_TIMEOUT;
         wait_changed(c, 50);
-        r = cancel_fired(cancel) ? -ERR_CANCELED : 0;
     }
+    return 0;
+}
+
+int session_need(struct client *c, uint64_t deadline_ns, struct client_cancel *cancel)
+{
+    pthread_mutex_lock(&c->lock);
+    int r = await_opening(c, deadline_ns, cancel);
     if (r == 0 && c->session_lost)
         r = -ERR_NO_SESSION;
     else if (r == 0 && !c->session)
-        r = open_locked(c, cancel);
+        r = open_locked(c, deadline_ns, cancel);
     pthread_mutex_unlock(&c->lock);
     return r;
 }
 
 int client_new_session(struct client *c)
 {
-    int r = 0;
+    uint64_t deadline_ns = deadline_in(UNASKED_MS);
 
     pthread_mutex_lock(&c->lock);
-    while (c->session_opening)
-        wait_changed(c, 50);
-    if (c->session_lost || !c->session)
-        r = open_locked(c, NULL);
+    int r = await_opening(c, deadline_ns, NULL);
+    if (r == 0 && (c->session_lost || !c->session))
+        r = open_locked(c, deadline_ns, NULL);
     pthread_mutex_unlock(&c->lock);
     return r;
 }
@@ -177,7 +196,7 @@ void session_lose(struct client *c, uint64_t client)
     bool first;
 
     pthread_mutex_lock(&c->lock);
-    first = c->session == client && !c->session_lost;
+    first = client && c->session == client && !c->session_lost;
     if (first)
         c->session_lost = true;
     pthread_cond_broadcast(&c->changed);
@@ -196,30 +215,46 @@ static bool window_open(const struct client *c)
            (c->n_outstanding == 0 || c->next_seq - c->outstanding[0] < SESSION_WINDOW);
 }
 
-int session_take_seq(struct client *c, bool block, uint64_t deadline_ns,
-                     struct client_cancel *cancel, uint64_t *ret_client, uint64_t *ret_seq,
+/* 0, -ERR_BUSY or -ERR_NO_SESSION. The lock is held. */
+static int take_locked(struct client *c, uint64_t *ret_client, uint64_t *ret_seq,
+                       uint64_t *ret_acked_below)
+{
+    if (c->session_lost)
+        return -ERR_NO_SESSION;
+    if (!c->session || !window_open(c))
+        return -ERR_BUSY;
+    *ret_client = c->session;
+    *ret_seq = c->next_seq++;
+    c->outstanding[c->n_outstanding++] = *ret_seq;
+    *ret_acked_below = c->outstanding[0];
+    return 0;
+}
+
+int session_take_seq(struct client *c, uint64_t *ret_client, uint64_t *ret_seq,
                      uint64_t *ret_acked_below)
 {
-    int r = 0;
+    pthread_mutex_lock(&c->lock);
+    int r = take_locked(c, ret_client, ret_seq, ret_acked_below);
+    pthread_mutex_unlock(&c->lock);
+    return r;
+}
+
+int session_wait_seq(struct client *c, uint64_t deadline_ns, struct client_cancel *cancel,
+                     uint64_t *ret_client, uint64_t *ret_seq, uint64_t *ret_acked_below)
+{
+    int r;
 
     pthread_mutex_lock(&c->lock);
-    while (!c->session_lost && !window_open(c) && r == 0) {
-        if (!block)
-            r = -ERR_BUSY;
-        else if (cancel_fired(cancel))
+    while ((r = take_locked(c, ret_client, ret_seq, ret_acked_below)) == -ERR_BUSY) {
+        if (cancel_fired(cancel))
             r = -ERR_CANCELED;
-        else if (deadline_ns && clock_mono_ns() >= deadline_ns)
+        else if (deadline_over(deadline_ns))
             r = -ERR_TIMEOUT;
-        else
-            wait_changed(c, 50);
-    }
-    if (r == 0 && (c->session_lost || !c->session))
-        r = -ERR_NO_SESSION;
-    if (r == 0) {
-        *ret_client = c->session;
-        *ret_seq = c->next_seq++;
-        c->outstanding[c->n_outstanding++] = *ret_seq;
-        *ret_acked_below = c->outstanding[0];
+        else {
+            wait_changed(c, 50); /* for a cancel cannot end it */
+            continue;
+        }
+        break;
     }
     pthread_mutex_unlock(&c->lock);
     return r;
@@ -251,11 +286,11 @@ void session_abandon(struct client *c, struct client_call *call)
 
 static void close_session(struct client *c)
 {
-    struct client_call *call CLEANUP(call_destroy) = call_create(c, 1000);
+    struct client_call *call CLEANUP(call_destroy) = call_create(c, MSG_session_reply);
     struct msg_session_close m = {.client = c->session};
 
     FRAME(&call->frame, session_close, call->request, &m);
-    (void)call_run(c, call, deadline_in(1000), NULL, NULL); /* else it expires by itself */
+    (void)!call_run(c, call, deadline_in(1000), NULL); /* else it expires by itself */
 }
 
 void session_finish(struct client *c)

@@ -10,6 +10,7 @@
 
 #define PROTOCOL  1
 #define READ_MIN  KIB(64)
+#define REST_MAX  KIB(256) /* buffer of an idle wire: the largest read of the kernel fits */
 #define ADDRS_MAX 4
 
 struct wire {
@@ -127,6 +128,20 @@ int wire_recv(struct wire *w, struct frame *ret, uint64_t deadline_ns, struct cl
     }
 }
 
+bool wire_rest(struct wire *w)
+{
+    size_t used = w->in_from + w->in_taken;
+
+    if (used != w->in_to || (w->tls && tls_pending(w->tls)))
+        return false;
+    w->in_from = w->in_to = w->in_taken = 0;
+    if (w->in_cap > REST_MAX) {
+        g_free(TAKE(w->in));
+        w->in_cap = 0;
+    }
+    return true;
+}
+
 /* --- opening --- */
 
 static int connect_to(struct wire *w, const struct addr_sock *to, uint64_t deadline_ns,
@@ -191,9 +206,12 @@ static int exchange_hellos(struct wire *w, uint64_t cluster, uint32_t node, uint
     if (r == 0)
         r = wire_recv(w, &f, deadline_ns, cancel);
     if (r < 0)
-        return errmsg_set(msg, r, "hello: %s", w->tls ? tls_reason(w->tls) : err_text(r));
+        return errmsg_set(msg, r, "hello: %s", r == -ERR_TLS ? tls_reason(w->tls) : err_text(r));
     if (f.type != MSG_hello || dec_hello(f.body, &a, &theirs) < 0)
         return errmsg_set(msg, -ERR_INVALID, "does not answer like a raftfsd");
+    if (theirs.protocol != PROTOCOL)
+        return errmsg_set(msg, -ERR_FORMAT, "speaks protocol %u, this program %u", theirs.protocol,
+                          PROTOCOL);
     if (theirs.cluster != cluster || theirs.node != node)
         return errmsg_set(msg, -ERR_WRONG_CLUSTER,
                           "node n%u of cluster %016llx answers there, not n%u of %016llx",

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* leader.c - who leads, as the nodes say: LOCATE is answered by any node at once. */
+#include "cluster/client/impl.h"
+
+void leader_learn(struct client *c, uint32_t id)
+{
+    if (__atomic_load_n(&c->leader, __ATOMIC_RELAXED) != id)
+        __atomic_store_n(&c->leader, id, __ATOMIC_RELAXED);
+}
+
+void leader_doubt(struct client *c, uint32_t id)
+{
+    __atomic_compare_exchange_n(&c->leader, &id, 0, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
+
+static int locate(struct client *c, unsigned node, uint64_t deadline_ns,
+                  struct client_cancel *cancel, uint32_t *ret_leader, struct errmsg *msg)
+{
+    struct client_call *call CLEANUP(call_destroy) = call_create(c, MSG_locate_reply);
+    struct arena a CLEANUP(arena_finish) = {0};
+    struct msg_locate m = {0};
+    struct msg_locate_reply reply;
+
+    FRAME(&call->frame, locate, call->request, &m);
+    int r = call_ask(c, call, node, deadline_ns, cancel, msg);
+    if (r < 0)
+        return r;
+    if (call->reply_type == MSG_status ||
+        dec_locate_reply(buf_bytes(call->reply), &a, &reply) < 0 || reply.status != 0)
+        return errmsg_set(msg, -ERR_INVALID, "node n%u at %s does not answer who leads",
+                          c->nodes[node].id, c->nodes[node].address);
+    if (reply.shards)
+        __atomic_store_n(&c->shards, reply.shards, __ATOMIC_RELAXED);
+    *ret_leader = reply.leader;
+    return 0;
+}
+
+/* True for one caller per HEARSAY_MS: what it hears serves all. */
+static bool may_ask(struct client *c)
+{
+    uint64_t now = clock_mono_ns(), last = __atomic_load_n(&c->hearsay_ns, __ATOMIC_RELAXED);
+
+    return now - last >= HEARSAY_MS * UINT64_C(1000000) &&
+           __atomic_compare_exchange_n(&c->hearsay_ns, &last, now, false, __ATOMIC_RELAXED,
+                                       __ATOMIC_RELAXED);
+}
+
+int leader_elsewhere(struct client *c, unsigned node, uint64_t deadline_ns,
+                     struct client_cancel *cancel, unsigned *ret)
+{
+    int known = pool_find(c, __atomic_load_n(&c->leader, __ATOMIC_RELAXED));
+    uint64_t until_ns = deadline_first(deadline_ns, deadline_in(HEARSAY_MS));
+    uint32_t id;
+
+    /* Not always the same first: it could be the one that eats all the time. */
+    unsigned first = (unsigned)(__atomic_load_n(&c->next_request, __ATOMIC_RELAXED) % c->n_nodes);
+    bool ask = (known < 0 || (unsigned)known == node) && may_ask(c);
+    for (unsigned i = 0; ask && i < c->n_nodes; i++) {
+        unsigned at = (first + i) % c->n_nodes;
+        if (at == node)
+            continue;
+        int r = locate(c, at, until_ns, cancel, &id, NULL);
+        if (r == -ERR_CANCELED)
+            return r;
+        known = r < 0 ? -1 : pool_find(c, id);
+        if (known >= 0 && (unsigned)known != node)
+            leader_learn(c, id);
+        ask = known < 0 || (unsigned)known == node;
+    }
+    if (known < 0 || (unsigned)known == node)
+        return 0;
+    *ret = (unsigned)known;
+    return 1;
+}
+
+/* --- the probe --- */
+
+/* Errors that do not go away by waiting. */
+static bool is_lasting(int err)
+{
+    return err == -ERR_TLS || err == -ERR_WRONG_CLUSTER || err == -ERR_FORMAT || err == -ERR_CONFIG;
+}
+
+/* Asks each node until the one that leads says so. 0; the one lasting error of all nodes; or
+ * -ERR_UNREACHABLE. */
+static int probe_once(struct client *c, uint64_t deadline_ns, GString *why)
+{
+    int common = 0;
+
+    for (unsigned i = 0; i < c->n_nodes; i++) {
+        const struct client_node *n = &c->nodes[i];
+        struct errmsg msg = {0};
+        uint32_t leader;
+        int r =
+            locate(c, i, deadline_first(deadline_ns, deadline_in(CONNECT_MS)), NULL, &leader, &msg);
+        if (r == 0 && leader == n->id) {
+            leader_learn(c, n->id);
+            return 0;
+        }
+        if (r == 0 && leader)
+            errmsg_set(&msg, 0, "node n%u says that n%u leads", n->id, leader);
+        else if (r == 0)
+            errmsg_set(&msg, 0, "node n%u knows no leader", n->id);
+        g_string_append_printf(why, "%s%s", why->len ? "; " : "", msg.text);
+        common = i == 0 || r == common ? r : -ERR_UNREACHABLE;
+    }
+    return is_lasting(common) ? common : -ERR_UNREACHABLE;
+}
+
+int client_probe(struct client *c, unsigned timeout_ms, struct errmsg *msg)
+{
+    uint64_t deadline_ns = deadline_in(timeout_ms);
+    char *why = NULL;
+    int r;
+
+    do {
+        GString *now = g_string_new(NULL);
+        r = probe_once(c, deadline_ns, now);
+        if (!why || !deadline_over(deadline_ns)) { /* a round that was cut short says less */
+            g_free(why);
+            why = g_string_free(now, FALSE);
+        } else {
+            g_string_free(now, TRUE);
+        }
+    } while (r < 0 && !is_lasting(r) && cancel_sleep(NULL, BACKOFF_MAX_MS / 2, deadline_ns) == 0);
+    if (r < 0)
+        errmsg_set(msg, r, "%.500s", why);
+    g_free(why);
+    return r;
+}
