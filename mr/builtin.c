@@ -67,12 +67,16 @@ static int emit_match(struct map_builtin *m, const uint8_t *p, size_t n, struct 
     return map_out_line(m->out, m->scratch->data, m->scratch->len, msg);
 }
 
-static bool line_matches(struct map_builtin *m, const uint8_t *p, size_t n)
+/* The newline at p[n] is taken away for the moment: regexec wants a string, even with a length. */
+static bool line_matches(struct map_builtin *m, uint8_t *p, size_t n)
 {
     if (m->literal)
         return memmem(p, n, m->cmd->pattern, strlen(m->cmd->pattern)) != NULL;
     regmatch_t at = {.rm_so = 0, .rm_eo = (regoff_t)n};
-    return regexec(&m->re, (const char *)p, 1, &at, REG_STARTEND) == 0;
+    p[n] = '\0';
+    bool found = regexec(&m->re, (const char *)p, 1, &at, REG_STARTEND) == 0;
+    p[n] = '\n';
+    return found;
 }
 
 /* Without options the whole block is searched at once and only lines with a hit are looked at. */
@@ -91,12 +95,12 @@ static int feed_literal(struct map_builtin *m, const uint8_t *p, size_t n, struc
     return rc;
 }
 
-static int feed_grep(struct map_builtin *m, const uint8_t *p, size_t n, struct errmsg *msg)
+static int feed_grep(struct map_builtin *m, uint8_t *p, size_t n, struct errmsg *msg)
 {
     int rc = 0;
     if (m->literal && !m->cmd->invert && !m->cmd->number)
         return feed_literal(m, p, n, msg);
-    for (const uint8_t *end = p + n, *nl; p < end && rc == 0; p = nl + 1, m->line++) {
+    for (uint8_t *end = p + n, *nl; p < end && rc == 0; p = nl + 1, m->line++) {
         nl = memchr(p, '\n', (size_t)(end - p));
         if (line_matches(m, p, (size_t)(nl - p)) != m->cmd->invert)
             rc = emit_match(m, p, (size_t)(nl - p), msg);

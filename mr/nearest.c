@@ -40,5 +40,5 @@ const char *nearest(const char *word, const char *const *names)
             best_d = d;
         }
     }
-    return best_d <= MAX(1, strlen(word) / 3) ? best : NULL;
+    return best_d <= MAX(1, (strlen(word) + 1) / 3) ? best : NULL;
 }

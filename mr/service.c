@@ -274,6 +274,7 @@ int mr_service_create(const struct mr_service_options *o, struct mr_service **re
     struct mr_service *s = g_new0(struct mr_service, 1);
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     pthread_mutex_init(&s->lock, NULL);
+    pthread_mutex_init(&s->lead_lock, NULL);
     s->o = *o;
     s->o.conf = g_strdup(o->conf);
     s->o.data = g_strdup(o->data);
@@ -308,6 +309,7 @@ int mr_service_start(struct mr_service *s, struct errmsg *msg)
 
 void mr_service_lead(struct mr_service *s, bool leading)
 {
+    pthread_mutex_lock(&s->lead_lock);
     if (leading && !s->coord && !s->stopping) {
         s->coord = coord_create(s);
         if (coord_start(s->coord) < 0) {
@@ -318,6 +320,7 @@ void mr_service_lead(struct mr_service *s, bool leading)
         coord_stop(s->coord);
         coord_destroy(TAKE(s->coord));
     }
+    pthread_mutex_unlock(&s->lead_lock);
 }
 
 void mr_service_stop(struct mr_service *s)
@@ -336,6 +339,7 @@ void mr_service_destroy(struct mr_service *s)
     worker_destroy(s->worker);
     door_leave(s->door);
     pthread_mutex_destroy(&s->lock);
+    pthread_mutex_destroy(&s->lead_lock);
     g_free((char *)(uintptr_t)s->o.conf);
     g_free((char *)(uintptr_t)s->o.data);
     g_free((char *)(uintptr_t)s->o.job_user);

@@ -41,7 +41,7 @@ NODISCARD int mr_service_create(const struct mr_service_options *o, struct mr_se
 /* Starts the worker thread. It waits for the cluster by itself. */
 NODISCARD int mr_service_start(struct mr_service *s, struct errmsg *msg);
 /* This node gained or lost leadership of group 0: starts or ends the coordinator. Returns at once
- * (starting) or when its thread has ended (stopping). Not concurrently with itself or stop. */
+ * (starting) or when its thread has ended (stopping). Any thread, also while stop runs. */
 void mr_service_lead(struct mr_service *s, bool leading);
 /* Answers a shuffle FETCH: the body of a FETCH_REPLY into reply. Any thread; reads a file. */
 void mr_service_fetch(struct mr_service *s, const struct msg_fetch *m, struct enc *reply);

@@ -29,7 +29,8 @@ struct mr_service {
     struct door *door; /* under lock; NULL or lost: to be opened */
     _Atomic bool stopping;
     struct worker *worker;
-    struct coord *coord;
+    pthread_mutex_t lead_lock;
+    struct coord *coord; /* under lead_lock */
 };
 
 /* A reference to an open door, opening one if need be. -ERR_CANCELED when the service stops. */
