@@ -247,7 +247,9 @@ static int make_room(struct vnode *vn, size_t n)
         pthread_mutex_lock(&oldest->lock);
         bool empty = buffer_empty(&oldest->dirty);
         pthread_mutex_unlock(&oldest->lock);
-        (void)!vnode_flush(oldest);
+        /* Its error is its own handles' business. */
+        if (vnode_flush(oldest) == -EINTR)
+            return -EINTR;
         if (empty)
             break;
     }

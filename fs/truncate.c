@@ -257,7 +257,9 @@ int volume_fallocate(struct volume_file *f, int mode, uint64_t off, uint64_t len
     if (off > FS_FILE_MAX || len > FS_FILE_MAX - off)
         return -EFBIG;
     struct vnode *vn = f->vn;
-    int rc = 0;
+    int rc = inode_drop_privilege(vn); /* whoever it is: the kernel does not say */
+    if (rc)
+        return rc;
     if (punch || zero) {
         rc = vnode_claim(vn);
         if (rc)

@@ -260,6 +260,36 @@ TEST(a_flush_that_races_with_a_truncate_shows_no_old_bytes)
     end(&w);
 }
 
+/* The other mount grows the file, cuts it back to the old size and dies before it frees blocks. */
+static void grow_and_cut_in_between(void *arg)
+{
+    struct race *r = arg;
+    struct volume_attr a = attr_of(r->m->v, r->ino);
+    struct volume_file *g = open_file(r->m->v, r->ino, O_WRONLY);
+    put(g, "secret", r->arg);
+    T_OK(volume_flush(g));
+    fake_fail_write(r->m->client, 2, -ERR_IO);
+    T_OK(volume_setattr(r->m->v, r->ino, &root, VOLUME_SIZE, &a, &a));
+    volume_file_close(g);
+}
+
+TEST(a_size_that_came_back_is_not_the_same_data)
+{
+    struct world w = begin();
+    struct volume_file *f = create(w.a.v, "f", O_RDWR);
+    struct race r = {&w.b, volume_file_ino(f), KIB(200)};
+    put(f, "start", 0);
+    T_OK(volume_flush(f));
+    put(f, "end", KIB(300));
+    fake_before_write(w.a.client, 3, grow_and_cut_in_between, &r); /* the one that sets the size */
+    T_OK(volume_flush(f));
+    assert_int_equal(attr_of(w.b.v, r.ino).size, KIB(300) + 3);
+    assert_int_equal(byte_at(w.b.v, r.ino, KIB(200)), 0);
+    assert_int_equal(byte_at(w.b.v, r.ino, KIB(300)), 'e');
+    volume_file_close(f);
+    end(&w);
+}
+
 static void write_in_between(void *arg)
 {
     struct race *r = arg;
@@ -530,6 +560,7 @@ T_MAIN(T(a_write_is_seen_here_at_once_and_there_after_the_flush),
        T(holes_read_zeros_and_cost_nothing), T(what_a_truncate_cut_never_comes_back),
        T(what_a_crash_left_behind_the_end_is_not_shown),
        T(a_flush_that_races_with_a_truncate_shows_no_old_bytes),
+       T(a_size_that_came_back_is_not_the_same_data),
        T(two_mounts_that_grow_a_file_keep_both_writes), T(appends_of_two_mounts_lose_nothing),
        T(an_append_is_one_request), T(a_synchronous_handle_is_durable_when_the_write_returns),
        T(punched_and_zeroed_ranges_read_zeros), T(a_write_by_others_drops_setuid),
