@@ -206,7 +206,7 @@ static int step_jobs(struct coord *c, const struct state_pair *jobs, size_t n)
         for (int k = 0; k < STEPS_MAX && again && rc == 0 && !c->deposed; k++) {
             guint keep_jobs = c->jobs->len, keep_attempts = c->attempts->len;
             again = false;
-            rc = coord_step(c, name, &again);
+            rc = coord_step(c, name, jobs[i].version, &again);
             if (again) { /* what it noted is out of date */
                 g_array_set_size(c->jobs, keep_jobs);
                 g_array_set_size(c->attempts, keep_attempts);

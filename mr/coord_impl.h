@@ -59,9 +59,10 @@ struct coord_job {
     struct state_task *maps, *reduces;
 };
 
-/* coord_job.c: does what can be done now. Errors: of the cluster; the turn ends. *ret_again: there
- * is more to do at once. */
-NODISCARD int coord_step(struct coord *c, struct bytes name, bool *ret_again);
+/* coord_job.c: does what can be done now. listed: the version of the job's entry in the list of
+ * active ones; only that entry is removed when the job is over, not that of a run submitted
+ * meanwhile. Errors: of the cluster; the turn ends. *ret_again: there is more to do at once. */
+NODISCARD int coord_step(struct coord *c, struct bytes name, uint64_t listed, bool *ret_again);
 /* Stores j->rec under a compare of its version; -ERR_FAILED: look again. */
 NODISCARD int coord_store(struct coord *c, struct coord_job *j);
 NODISCARD int coord_fail(struct coord *c, struct coord_job *j, const char *text);

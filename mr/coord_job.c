@@ -313,14 +313,19 @@ static int take_over(struct coord *c, struct coord_job *j)
     return rc;
 }
 
-static int step(struct coord *c, struct coord_job *j, bool *ret_again)
+static int unlist(struct coord *c, struct bytes name, uint64_t listed)
+{
+    return state_delete_version(&c->state, key_active(&c->arena, name), listed);
+}
+
+static int step(struct coord *c, struct coord_job *j, uint64_t listed, bool *ret_again)
 {
     struct errmsg msg;
     if (j->rec.state == JOB_SUBMITTED)
         return 0;
     if (job_ended(j->rec.state)) {
         int rc = job_clean(&c->state, c->door->volume, j->name, &j->rec);
-        return rc < 0 ? rc : state_delete(&c->state, key_active(&c->arena, j->name));
+        return rc < 0 ? rc : unlist(c, j->name, listed);
     }
     int rc = take_over(c, j);
     if (rc < 0)
@@ -334,15 +339,15 @@ static int step(struct coord *c, struct coord_job *j, bool *ret_again)
     return coord_plan(c, j);
 }
 
-int coord_step(struct coord *c, struct bytes name, bool *ret_again)
+int coord_step(struct coord *c, struct bytes name, uint64_t listed, bool *ret_again)
 {
     struct coord_job j = {.name = name};
     int rc = state_job(&c->state, &c->arena, name, &j.rec, &j.version);
     if (rc == -ERR_NOT_FOUND)
-        return state_delete(&c->state, key_active(&c->arena, name));
+        return unlist(c, name, listed);
     bool ended = rc == 0 && job_ended(j.rec.state);
     if (rc == 0)
-        rc = step(c, &j, ret_again);
+        rc = step(c, &j, listed, ret_again);
     if (rc == 0 && !ended && job_ended(j.rec.state))
         *ret_again = true; /* clean up at once */
     spec_destroy(j.spec);

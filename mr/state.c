@@ -61,6 +61,15 @@ int state_delete(struct state *s, struct bytes key)
     return run(s, &t);
 }
 
+int state_delete_version(struct state *s, struct bytes key, uint64_t version)
+{
+    struct txn t CLEANUP(txn_finish) = {0};
+    txn_version(&t, key, version);
+    txn_delete(&t, key);
+    int rc = run(s, &t);
+    return rc == -ERR_FAILED ? 0 : rc;
+}
+
 int state_scan(struct state *s, struct arena *a, struct bytes lo, struct bytes hi,
                struct state_pair **ret, size_t *ret_n)
 {

@@ -26,6 +26,8 @@ NODISCARD int state_replace(struct state *s, struct bytes key, uint64_t version,
                             struct bytes value);
 NODISCARD int state_put(struct state *s, struct bytes key, struct bytes value);
 NODISCARD int state_delete(struct state *s, struct bytes key);
+/* Deletes a value that still has `version`; 0 also if it has not. */
+NODISCARD int state_delete_version(struct state *s, struct bytes key, uint64_t version);
 struct state_pair {
     struct bytes key, value;
     uint64_t version;

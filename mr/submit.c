@@ -9,8 +9,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include "cluster/base/clock.h"
+
+#define CLEAN_TRIES    5
+#define CLEAN_PAUSE_MS 20
 
 static const struct volume_caller itself = {.capable = true};
 
@@ -98,6 +102,14 @@ static int write_small(struct submit *s, fs_ino dir, const char *name, const cha
     return no;
 }
 
+/* Attempts that are being killed may still make a file: a few tries, then hidden leftovers go along
+ * into .history. */
+static void clean_old(struct submit *s, const struct job_record *old)
+{
+    for (int i = 0; i < CLEAN_TRIES && job_clean(&s->st, s->o->v, s->name, old) < 0; i++)
+        poll(NULL, 0, CLEAN_PAUSE_MS);
+}
+
 /* The run that ended becomes plain files in .history: nothing of it depends on records any more. */
 static int archive(struct submit *s, const struct job_record *old)
 {
@@ -129,7 +141,7 @@ static int archive(struct submit *s, const struct job_record *old)
             no = volume_mkdir(v, s->o->jobs_ino, ".history", &open_to_all, 01777, &attr);
         history = attr.ino;
         if (no == 0)
-            no = job_clean(&s->st, v, s->name, old) < 0 ? -EIO : 0;
+            clean_old(s, old);
         if (no == 0)
             no = volume_rename(v, s->o->jobs_ino, name, history, to, 0, &itself);
     } else if (no == -ENOENT) {
