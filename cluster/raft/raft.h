@@ -134,6 +134,7 @@ struct raft_ready {
 
 struct raft_status {
     raft_id id, leader; /* leader RAFT_NONE: unknown */
+    raft_id vote;       /* given in this term, RAFT_NONE: none */
     enum raft_role role;
     raft_term term;
     raft_index first, last, persisted, commit, applied;

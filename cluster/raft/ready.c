@@ -77,6 +77,7 @@ void raft_get_status(const struct raft *r, struct raft_status *ret)
     *ret = (struct raft_status){
         .id = r->id,
         .leader = r->leader,
+        .vote = r->hard.vote,
         .role = r->role,
         .term = r->hard.term,
         .first = raftlog_first(&r->log),
