@@ -6,6 +6,7 @@
  * each as it pleases: they are compared where batches of two of them end at one index, and since an
  * effect stays, no difference is lost for long.
  */
+#include "cluster/base/msg.h"
 #include "cluster/kv/layout.h"
 #include "tests/sim/sim.h"
 
@@ -74,9 +75,69 @@ void check_node(struct sim_node *sn)
     sn->seen_applied = st.applied;
 }
 
+/* --- promises --------------------------------------------------------------------------------- */
+
+static void promise_vote(struct sim_node *sn, raft_term term, raft_id candidate)
+{
+    struct promises *p = &sn->promised;
+    CHECK(sn->sim, term > p->vote_term || (term == p->vote_term && candidate == p->vote),
+          "node %u votes for node %u in term %" G_GUINT64_FORMAT
+          ", after node %u in term %" G_GUINT64_FORMAT,
+          sn->id, candidate, term, p->vote, p->vote_term);
+    p->vote_term = term;
+    p->vote = candidate;
+}
+
+static void promise_entries(struct sim_node *sn, raft_term term, raft_index index)
+{
+    struct promises *p = &sn->promised;
+    CHECK(sn->sim, term >= p->ack_term && term >= p->vote_term,
+          "node %u acknowledges in term %" G_GUINT64_FORMAT " after a promise in a later one",
+          sn->id, term);
+    p->ack = term > p->ack_term ? index : MAX(p->ack, index);
+    p->ack_term = term;
+}
+
+void check_sent(struct sim_node *sn, struct bytes bytes)
+{
+    struct arena a = {0};
+    struct msg_raft_wire m;
+    struct frame f;
+    size_t used;
+    if (frame_parse(bytes, &f, &used) < 0 || f.type != MSG_raft_wire ||
+        dec_raft_wire(f.body, &a, &m) < 0)
+        return;
+    if (m.type == RAFT_VOTE)
+        promise_vote(sn, m.term, sn->id);
+    else if (m.type == RAFT_VOTE_RESP && !m.reject)
+        promise_vote(sn, m.term, m.to);
+    else if (m.type == RAFT_APPEND_RESP && !m.reject)
+        promise_entries(sn, m.term, m.index);
+    else if (m.type == RAFT_HEARTBEAT_RESP && m.hint > 0)
+        promise_entries(sn, m.term, m.hint);
+    arena_finish(&a);
+}
+
 void check_node_started(struct sim_node *sn)
 {
+    struct sim *s = sn->sim;
+    const struct promises *p = &sn->promised;
+    struct raft_status st;
     sn->seen_term = sn->seen_commit = sn->seen_applied = 0;
+    if (!node_group_status(sn->node, 0, &st))
+        return;
+    CHECK(s, st.term >= MAX(p->vote_term, p->ack_term),
+          "node %u starts in term %" G_GUINT64_FORMAT ", it voted in %" G_GUINT64_FORMAT
+          " and acknowledged in %" G_GUINT64_FORMAT,
+          sn->id, st.term, p->vote_term, p->ack_term);
+    CHECK(s, st.term > p->vote_term || st.vote == p->vote,
+          "node %u starts in term %" G_GUINT64_FORMAT
+          " with a vote for node %u, it has voted for node %u",
+          sn->id, st.term, st.vote, p->vote);
+    CHECK(s, st.term > p->ack_term || st.last >= p->ack,
+          "node %u starts with entries up to %" G_GUINT64_FORMAT
+          ", it has acknowledged %" G_GUINT64_FORMAT,
+          sn->id, st.last, p->ack);
 }
 
 void check_lead(struct sim_node *sn, bool leading)

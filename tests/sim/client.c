@@ -111,8 +111,8 @@ static void lose_session(struct sim_client *k)
 
 static void heard(struct sim_client *k, const struct client_request *r)
 {
-    /* A WAIT does not count as a sign of life. */
-    if (r->session == k->session && r->kind != ASK_WAIT)
+    /* A read is answered without a session too, so its answer says nothing. */
+    if (r->session == k->session && (r->seq > 0 || r->kind == ASK_KEEPALIVE))
         k->heard_at = MAX(k->heard_at, r->called_at);
 }
 
@@ -362,7 +362,7 @@ static void client_later(struct sim_client *k, uint64_t delay)
 static void client_run(struct sim *s, struct event *e)
 {
     struct sim_client *k = g_ptr_array_index(s->clients, (guint)e->life);
-    if (!k->dead) {
+    if (!k->dead && s->now >= k->asleep_until) {
         think(k);
         for (guint i = 0; i < k->requests->len; i++)
             push(k, g_ptr_array_index(k->requests, i));
@@ -395,6 +395,12 @@ void client_die(struct sim_client *k, uint64_t for_how_long)
     struct event *e = EVENT_NEW(struct event, revive_run);
     e->life = k->id;
     sim_post(s, e, for_how_long);
+}
+
+void client_sleep(struct sim_client *k, uint64_t for_how_long)
+{
+    trace_line(k->sim, "client %u sleeps for %.3f s", k->id, (double)for_how_long / 1e9);
+    k->asleep_until = k->sim->now + for_how_long;
 }
 
 void clients_init(struct sim *s)

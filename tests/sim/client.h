@@ -49,6 +49,7 @@ struct sim_client {
     struct sim *sim;
     unsigned id;
     bool dead;
+    uint64_t asleep_until;
     uint64_t session, heard_at; /* a lower bound of when a leader last heard it */
     struct client_link links[SIM_NODES + 1];
     unsigned target;
@@ -64,6 +65,8 @@ struct sim_client {
 void clients_init(struct sim *s);
 void clients_finish(struct sim *s);
 void client_die(struct sim_client *k, uint64_t for_how_long);
+/* It does nothing for a while, maybe longer than its session lives, and then goes on. */
+void client_sleep(struct sim_client *k, uint64_t for_how_long);
 bool clients_idle(struct sim *s);
 void clients_say_busy(struct sim *s); /* a line for each request that is not answered */
 void clients_last_ops(struct sim *s); /* no more than a few further ones */

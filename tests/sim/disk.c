@@ -388,7 +388,7 @@ static void power_run(struct sim *s, struct event *e)
     struct sim_node *sn = e->node;
     trace_line(s, "FAULT n%u loses power during a sync", sn->id);
     host_stop(sn, END_POWER_LOSS);
-    host_restart_later(sn, MS(50) + rng_below(&s->rng, SEC(3)));
+    host_restart_later(sn, MS(1) + sim_spread(&s->rng, s->profile.fast ? MS(50) : SEC(1)));
 }
 
 static bool counts_down(unsigned *n)
@@ -400,7 +400,7 @@ static uint64_t sync_latency(struct sim_disk *d)
 {
     struct sim *s = d->node->sim;
     uint64_t t = d->sync_time ? sim_spread(&s->disk_rng, d->sync_time) : 0;
-    if (t > 0 && rng_chance(&s->disk_rng, s->profile.sync_slow))
+    if (t > 0 && !s->quiet && rng_chance(&s->disk_rng, s->profile.sync_slow))
         t *= 20;
     if (d->hung_until > s->now)
         t += d->hung_until - s->now;

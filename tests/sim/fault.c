@@ -44,6 +44,20 @@ static unsigned some(struct rng *r, unsigned max)
     return rng_below(r, 2) ? 0 : (unsigned)rng_below(r, max + 1);
 }
 
+/* Everything about elections and faults ten times as fast: more of them meet in a second, and a
+ * pause or a slow sync outlasts a term. */
+static void draw_pace(struct rng *r, struct profile *p)
+{
+    p->fast = rng_below(r, 2) == 0;
+    if (!p->fast)
+        return;
+    p->heartbeat_ticks = 1 + (unsigned)rng_below(r, 2);
+    p->election_ticks = 3 * p->heartbeat_ticks + 1 + (unsigned)rng_below(r, 4);
+    p->fault_pause /= 10;
+    p->fault_time = MIN(p->fault_time, SEC(12));
+    p->think = 2 * p->fault_time / p->ops_per_client;
+}
+
 static uint64_t one_of(struct rng *r, uint64_t a, uint64_t b, uint64_t c)
 {
     uint64_t i = rng_below(r, 3);
@@ -73,15 +87,16 @@ void fault_draw(struct sim *s)
     p->sync_time = one_of(r, 0, US(300), MS(8));
     p->sync_slow = some(r, 50000);
     p->big_values = rng_below(r, 4) == 0;
+    draw_pace(r, p);
     for (unsigned i = 0; i < FAULT_KINDS; i++)
         p->weight[i] = some(r, 10);
     trace_line(s,
-               "nodes %u clients %u ops %u window %u flush %" G_GUINT64_FORMAT
+               "%s nodes %u clients %u ops %u window %u flush %" G_GUINT64_FORMAT
                " segment %" G_GUINT64_FORMAT
                " drop %u dup %u reorder %u break %u sync %" G_GUINT64_FORMAT " us",
-               p->nodes, p->clients, p->ops_per_client, p->window, p->flush_log_bytes,
-               p->segment_bytes, p->raft_drop, p->raft_dup, p->raft_reorder, p->conn_break,
-               p->sync_time / 1000);
+               p->fast ? "fast" : "slow", p->nodes, p->clients, p->ops_per_client, p->window,
+               p->flush_log_bytes, p->segment_bytes, p->raft_drop, p->raft_dup, p->raft_reorder,
+               p->conn_break, p->sync_time / 1000);
 }
 
 /* --- faults with an end ----------------------------------------------------------------------- */
@@ -133,6 +148,8 @@ static struct end_event *end_later(struct sim *s, enum fault_kind kind, unsigned
 
 static uint64_t a_while(struct sim *s)
 {
+    if (s->profile.fast)
+        return sim_spread(&s->rng, MS(500));
     return rng_below(&s->rng, 8) == 0 ? rng_below(&s->rng, SEC(15)) : rng_below(&s->rng, SEC(4));
 }
 
@@ -168,16 +185,17 @@ static void fault_links(struct sim *s, enum fault_kind kind, unsigned victim)
     struct rng *r = &s->rng;
     unsigned all = (1u << (s->n + 1)) - 1;
     unsigned side = (unsigned)rng_below(r, all - 1) + 1;
+    /* The clients are on one side, or see both: then an old leader and a new one. */
+    uint64_t links = rng_below(r, 2) ? ~(uint64_t)0 : ~split_mask(s, 1, true);
     switch (kind) {
     case FAULT_ISOLATE:
-        /* From the other nodes; the clients may be on its side. */
         side = 1u << victim | (unsigned)rng_below(r, 2);
-        cut(s, split_mask(s, side, true), "isolated");
+        cut(s, split_mask(s, side, true) & links, "isolated");
         return;
     case FAULT_ONE_WAY:
         if (rng_below(r, 2))
             side = rng_below(r, 2) ? 1u << victim : all & ~(1u << victim);
-        cut(s, split_mask(s, side, false), "one-way");
+        cut(s, split_mask(s, side, false) & links, "one-way");
         return;
     case FAULT_CLOG: {
         unsigned other = victim % s->n + 1;
@@ -185,7 +203,7 @@ static void fault_links(struct sim *s, enum fault_kind kind, unsigned victim)
         return;
     }
     default:
-        cut(s, split_mask(s, side, true), "split");
+        cut(s, split_mask(s, side, true) & links, "split");
         return;
     }
 }
@@ -194,6 +212,8 @@ static void fault_links(struct sim *s, enum fault_kind kind, unsigned victim)
 
 static uint64_t down_time(struct sim *s)
 {
+    if (s->profile.fast)
+        return sim_spread(&s->rng, MS(50));
     return rng_below(&s->rng, 8) == 0 ? rng_below(&s->rng, SEC(20))
                                       : MS(20) + rng_below(&s->rng, SEC(2));
 }
@@ -258,7 +278,8 @@ static void fault_on_node(struct sim *s, enum fault_kind kind, struct sim_node *
         sn->disk->crash_sync_in = 1 + (unsigned)rng_below(r, 10);
         return;
     case FAULT_PAUSE: {
-        uint64_t duration = rng_below(r, 4) ? rng_below(r, MS(500)) : rng_below(r, SEC(5));
+        bool longer = !s->profile.fast && rng_below(r, 2);
+        uint64_t duration = rng_below(r, longer ? SEC(5) : MS(500));
         trace_line(s, "FAULT n%u pauses for %.3f s", sn->id, (double)duration / 1e9);
         host_pause(sn, duration);
         return;
@@ -320,10 +341,14 @@ static void fault_run(struct sim *s, struct event *e)
         trace_line(s, "FAULT connections break");
         net_break_some(s);
         return;
-    case FAULT_CLIENT:
-        client_die(g_ptr_array_index(s->clients, (guint)rng_below(r, s->clients->len)),
-                   rng_below(r, SEC(40)));
+    case FAULT_CLIENT: {
+        struct sim_client *k = g_ptr_array_index(s->clients, (guint)rng_below(r, s->clients->len));
+        if (rng_below(r, 2))
+            client_die(k, rng_below(r, SEC(40)));
+        else
+            client_sleep(k, rng_below(r, SEC(50)));
         return;
+    }
     default:
         fault_on_node(s, kind, sim_node(s, victim));
         return;

@@ -207,6 +207,8 @@ void host_start(struct sim_node *sn)
         .shards = SIM_SHARDS,
         .peers = peers,
         .n_peers = s->n,
+        .election_ticks = s->profile.election_ticks,
+        .heartbeat_ticks = s->profile.heartbeat_ticks,
         .flush_log_bytes = s->profile.flush_log_bytes,
         .segment_bytes = s->profile.segment_bytes,
     };
@@ -282,7 +284,7 @@ static void resume_run(struct sim *s, struct event *e)
     trace_line(s, "n%u goes on", sn->id);
     sn->paused = false;
     while ((late = g_queue_pop_head(&sn->stalled)) != NULL)
-        queue_push(&s->queue, late, s->now);
+        queue_push(&s->queue, late, net_resume_at(s, late));
 }
 
 void host_pause(struct sim_node *sn, uint64_t duration)

@@ -30,7 +30,7 @@ struct sim_conn {
     bool dialed, opened, closed; /* closed: on_close was called, or its owner has ended */
     bool broken;                 /* what is on its way here is lost */
     bool closing;                /* closed by its owner, on_close is to come */
-    uint64_t last_arrival;
+    uint64_t last_arrival, resumed_at;
     size_t queued; /* bytes on their way from here */
     GQueue held;   /* struct arrival: behind a blocked link */
 };
@@ -148,21 +148,30 @@ static bool arrival_is_local(const struct arrival *a)
     return a->kind == ARRIVE_END && a->err != -ERR_CLOSED;
 }
 
+/* The queue frees the event that runs: what lives on is a copy. */
+static struct arrival *arrival_move(struct arrival *a)
+{
+    struct arrival *copy = g_memdup2(a, sizeof(*a));
+    a->frame = BYTES_NONE;
+    return copy;
+}
+
 static void arrival_run(struct sim *s, struct event *e)
 {
     struct arrival *a = (struct arrival *)e;
     struct sim_conn *c = a->to;
+    if (c->resumed_at > s->now && !a->loose) {
+        /* Behind those that waited for the paused node. */
+        queue_push(&s->queue, &arrival_move(a)->event, c->resumed_at);
+        return;
+    }
     bool blocked = s->blocked[c->far][c->at];
     if (a->loose ? !blocked : arrival_is_local(a) || (!blocked && c->held.length == 0)) {
         deliver(s, a);
         return;
     }
-    if (a->loose)
-        return;
-    /* The queue frees the event: what is held is a copy. */
-    struct arrival *held = g_memdup2(a, sizeof(*a));
-    a->frame = BYTES_NONE;
-    g_queue_push_tail(&c->held, held);
+    if (!a->loose)
+        g_queue_push_tail(&c->held, arrival_move(a));
 }
 
 static void held_free(gpointer a)
@@ -195,6 +204,18 @@ static void post_arrival(struct sim_conn *to, struct arrival *a, uint64_t delay)
         to->last_arrival = at;
     }
     queue_push(&s->queue, &a->event, at);
+}
+
+uint64_t net_resume_at(struct sim *s, struct event *e)
+{
+    if (e->drop != arrival_drop)
+        return s->now + rng_below(&s->net_rng, MS(1));
+    struct sim_conn *c = ((struct arrival *)e)->to;
+    if (c->resumed_at < s->now) {
+        c->resumed_at = s->now + rng_below(&s->net_rng, MS(3));
+        c->last_arrival = MAX(c->last_arrival, c->resumed_at);
+    }
+    return c->resumed_at;
 }
 
 static uint64_t net_delay(struct sim *s)
@@ -383,6 +404,8 @@ static int op_send(struct net_conn *nc, struct bytes frame)
         return -ERR_CLOSED;
     if (c->queued + frame.n > CONN_OUT_BYTES_MAX)
         return -ERR_BUSY;
+    if (c->node && c->far > 0)
+        check_sent(c->node, frame);
     if (!c->other || c->other->closed || c->broken || c->other->broken)
         return 0; /* into the void: the close is on its way */
     if (!s->quiet && rng_chance(&s->net_rng, s->profile.conn_break)) {

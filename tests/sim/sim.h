@@ -31,9 +31,11 @@ struct sim_options {
 /* Drawn once per run: which things go wrong in it and how often. Chances are per million. */
 struct profile {
     unsigned nodes, clients, ops_per_client, window;
-    uint64_t fault_time;  /* how long faults happen */
-    uint64_t think;       /* mean pause of a client between operations */
-    uint64_t fault_pause; /* mean time between faults */
+    bool fast;                                /* short elections, short faults, many of them */
+    unsigned election_ticks, heartbeat_ticks; /* 0: the node's defaults */
+    uint64_t fault_time;                      /* how long faults happen */
+    uint64_t think;                           /* mean pause of a client between operations */
+    uint64_t fault_pause;                     /* mean time between faults */
     uint64_t flush_log_bytes, segment_bytes;
     uint64_t net_delay, net_jitter;
     unsigned raft_drop, raft_dup, raft_reorder; /* per raft frame between nodes */
@@ -49,6 +51,13 @@ struct sim_counters {
     uint64_t events, frames, syncs, crashes, power_losses, fatals, pauses, partitions, elections,
         snapshots, flushes, torn_sectors, torn_tails, ops, unknown_ops, retries, answers_twice,
         sessions_lost, frames_lost, client_deaths, simulated;
+};
+
+/* What a node has told others that it keeps: a restart must not forget it. */
+struct promises {
+    raft_term vote_term, ack_term; /* of the newest vote; of the newest acknowledgements */
+    raft_id vote;
+    raft_index ack; /* the highest one of ack_term */
 };
 
 struct sim_disk;
@@ -81,6 +90,7 @@ struct sim_node {
 
     /* check.c */
     bool leading;
+    struct promises promised;
     raft_term seen_term;
     raft_index seen_commit, seen_applied;
 };
@@ -158,6 +168,8 @@ void net_finish(struct sim *s);
 void net_node_gone(struct sim_node *sn, bool silently);
 void net_block(struct sim *s, unsigned from, unsigned to, bool blocked);
 void net_break_some(struct sim *s);
+/* When a paused node gets an event that waited for it: the sockets are read in any order. */
+uint64_t net_resume_at(struct sim *s, struct event *e);
 /* A client's end: callbacks in client.c. NULL: never. */
 struct net_conn *net_client_dial(struct sim *s, struct sim_client *k, unsigned node);
 
@@ -173,8 +185,9 @@ struct store *state_real(struct sim_node *sn);
 
 void check_init(struct sim *s);
 void check_finish(struct sim *s);
-void check_node(struct sim_node *sn);         /* after each call of node code */
-void check_node_started(struct sim_node *sn); /* a new life */
+void check_node(struct sim_node *sn);                     /* after each call of node code */
+void check_node_started(struct sim_node *sn);             /* a new life */
+void check_sent(struct sim_node *sn, struct bytes frame); /* from this node to another */
 void check_lead(struct sim_node *sn, bool leading);
 /* The node's state store took a batch; it was opened, maybe with another node's state. */
 void check_batch(struct sim_node *sn, const struct store_write *w, size_t n);
