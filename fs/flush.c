@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * From the buffer to the cluster (DESIGN 4.3). Data within the inode's shard goes in the one
- * transaction that sets size and times, so a small file costs one request. Blocks elsewhere are
- * written before it, and `hi` is raised before them.
+ * transaction that sets size and times, so a small file costs one request; so do a few
+ * bytes anywhere. More blocks elsewhere are written before it, and `hi` is raised before them.
  *
  * The transaction compares the size, so that it is known which bytes it makes visible, and when it
  * raises the size the data version too (truncate.c says why). When it loses a race all is done
@@ -12,6 +12,9 @@
 
 #include <time.h>
 #include "cluster/base/clock.h"
+
+#define ONE_TXN_BYTES   KIB(128)
+#define ONE_TXN_STRIPES 4
 
 static uint64_t hi_step(uint64_t end)
 {
@@ -44,8 +47,24 @@ static void compare_size(struct txn *t, const struct inode *n)
     txn_bytes_at(t, KEY(key_inode(n->ino)), INODE_BYTES, bytes_of(p, 8));
 }
 
-/* The last transaction of a flush. On success *n is the state after it. */
-static int finish_flush(struct vnode *vn, struct inode *n, const struct buffer *b)
+/* Few bytes in few shards: blocks, size and times are one transaction wherever they lie, so that a
+ * database's page in a large file costs one round. */
+static bool fits_one(const struct buffer *b)
+{
+    uint64_t bytes = 0, last = UINT64_MAX;
+    unsigned stripes = 0;
+    for (unsigned i = 0; i < buffer_count(b); i++) {
+        uint64_t stripe = buffer_at(b, i)->off / FS_STRIPE;
+        stripes += stripe != last;
+        last = stripe;
+        bytes += buffer_at(b, i)->len;
+    }
+    return bytes <= ONE_TXN_BYTES && stripes <= ONE_TXN_STRIPES;
+}
+
+/* The last transaction of a flush, with the extents below `below`. On success *n is the state after
+ * it. */
+static int finish_flush(struct vnode *vn, struct inode *n, const struct buffer *b, uint64_t below)
 {
     struct txn t CLEANUP(txn_finish) = {0};
     struct bytes key = KEY(key_inode(n->ino));
@@ -56,7 +75,7 @@ static int finish_flush(struct vnode *vn, struct inode *n, const struct buffer *
     else
         compare_size(&t, n);
     txn_get_part(&t, key, 0, INODE_SIZE);
-    for (unsigned i = 0; i < buffer_count(b) && buffer_at(b, i)->off < FS_INODE_STRIPE; i++)
+    for (unsigned i = 0; i < buffer_count(b) && buffer_at(b, i)->off < below; i++)
         data_put_extent(vn->v, &t, n->ino, buffer_at(b, i));
     if (raise)
         txn_set64(&t, key, INODE_BYTES, end);
@@ -86,12 +105,14 @@ static int flush_once(struct vnode *vn, struct inode *n, const struct buffer *b)
 {
     uint64_t end = buffer_end(b);
     int rc = clean_tail(vn->v, n, end, b);
+    if (rc == 0 && fits_one(b))
+        return finish_flush(vn, n, b, UINT64_MAX);
     if (rc == 0 && end > FS_INODE_STRIPE) {
         rc = raise_hi(vn, n, end);
         if (rc == 0)
             rc = data_write(vn->v, n->ino, b);
     }
-    return rc ? rc : finish_flush(vn, n, b);
+    return rc ? rc : finish_flush(vn, n, b, FS_INODE_STRIPE);
 }
 
 static int flush_buffer(struct vnode *vn, const struct buffer *b)
