@@ -3,12 +3,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 static struct rig *current;
+/* Held by who asks a node, so that none goes away under a question. */
+static pthread_rwlock_t nodes_lock = PTHREAD_RWLOCK_INITIALIZER;
 
 static const char *keep(char *s)
 {
@@ -31,10 +34,14 @@ int client_create(const struct client_options *o UNUSED, struct client **ret,
 static int fetch(void *ctx, uint32_t node, const struct msg_fetch *m, struct enc *reply)
 {
     struct rig *r = ctx;
-    if (node > r->nodes || !r->node[node])
-        return -ERR_UNREACHABLE;
-    mr_service_fetch(r->node[node], m, reply);
-    return 0;
+    int rc = -ERR_UNREACHABLE;
+    pthread_rwlock_rdlock(&nodes_lock);
+    if (node <= r->nodes && r->node[node]) {
+        mr_service_fetch(r->node[node], m, reply);
+        rc = 0;
+    }
+    pthread_rwlock_unlock(&nodes_lock);
+    return rc;
 }
 
 static void log_line(void *ctx UNUSED, enum log_level level UNUSED, const char *text)
@@ -63,8 +70,12 @@ void rig_start(struct rig *r, unsigned node)
         .tick_ms = 20,
         .lease_ms = 1000,
     };
-    T_OK_MSG(mr_service_create(&o, &r->node[node], &msg), &msg);
-    T_OK_MSG(mr_service_start(r->node[node], &msg), &msg);
+    struct mr_service *s;
+    T_OK_MSG(mr_service_create(&o, &s, &msg), &msg);
+    T_OK_MSG(mr_service_start(s, &msg), &msg);
+    pthread_rwlock_wrlock(&nodes_lock);
+    r->node[node] = s;
+    pthread_rwlock_unlock(&nodes_lock);
 }
 
 void rig_stop(struct rig *r, unsigned node)
@@ -72,7 +83,9 @@ void rig_stop(struct rig *r, unsigned node)
     struct mr_service *s = r->node[node];
     if (r->leader == node)
         r->leader = 0;
+    pthread_rwlock_wrlock(&nodes_lock);
     r->node[node] = NULL;
+    pthread_rwlock_unlock(&nodes_lock);
     mr_service_destroy(s);
 }
 
