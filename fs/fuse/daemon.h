@@ -54,19 +54,24 @@ struct request {
     gid_t groups[64];
     struct client_cancel *cancel; /* the worker thread's; NULL: cannot be ended */
     uint64_t began_ns;
-    bool waits;       /* may wait without bound by its nature (locks, `wait`): any signal ends it */
-    bool interrupted; /* watch lock */
+    bool waits;   /* may wait without bound by its nature (locks, `wait`): any signal ends it */
+    bool flushes; /* of a close: an exiting caller is not kept waiting */
+    bool *let_go; /* set when the watch answers for the worker; may be NULL */
+    bool interrupted, answered, ending; /* watch lock */
 };
 
 /* Every operation is `struct request r; request_begin(&r, req); ... request_xxx(&r, ...)`: exactly
  * one of the reply functions ends it. */
 void request_begin(struct request *r, fuse_req_t req);
 void request_waits(struct request *r);
+void request_flushes(struct request *r, bool *let_go);
 void request_groups(struct request *r); /* fills who.groups: reads /proc, so only where needed */
 void request_error(struct request *r, int err); /* 0 or negative errno */
 void request_entry(struct request *r, int err, const struct volume_attr *a);
 void request_attr(struct request *r, int err, const struct volume_attr *a);
-void request_end(struct request *r); /* before a fuse_reply_* of one's own */
+/* Before a fuse_reply_* of one's own; false: the watch has answered already (EINTR), reply nothing
+ * and take back what the reply would have given away. */
+NODISCARD bool request_end(struct request *r);
 void attr_to_stat(const struct volume_attr *a, struct stat *st);
 
 /* --- synthetic.c --- */

@@ -34,8 +34,10 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
     err = synth_lookup(r.d, parent, name, &e.attr);
     if (err == 0) {
         e.ino = e.attr.st_ino;
-        request_end(&r);
-        (void)fuse_reply_entry(req, &e);
+        if (request_end(&r))
+            (void)fuse_reply_entry(req, &e);
+        else
+            synth_forget(r.d, e.ino, 1);
         return;
     }
     if (err == -ENOENT)
@@ -85,8 +87,8 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
         request_error(&r, err);
         return;
     }
-    request_end(&r);
-    (void)fuse_reply_attr(req, &st, 0);
+    if (request_end(&r))
+        (void)fuse_reply_attr(req, &st, 0);
 }
 
 static uint64_t from_timespec(struct timespec t)
@@ -128,8 +130,8 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_s
             request_error(&r, err);
             return;
         }
-        request_end(&r);
-        (void)fuse_reply_attr(req, &synth, 0);
+        if (request_end(&r))
+            (void)fuse_reply_attr(req, &synth, 0);
         return;
     }
     for (size_t i = 0; i < ARRAY_LEN(flags); i++)
@@ -156,8 +158,8 @@ static void op_readlink(fuse_req_t req, fuse_ino_t ino)
         request_error(&r, err);
         return;
     }
-    request_end(&r);
-    (void)fuse_reply_readlink(req, target);
+    if (request_end(&r))
+        (void)fuse_reply_readlink(req, target);
 }
 
 /* A synthetic name cannot be made, renamed onto or linked over. */
@@ -272,8 +274,8 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
         request_error(&r, err);
         return;
     }
-    request_end(&r);
-    (void)fuse_reply_statfs(req, &st);
+    if (request_end(&r))
+        (void)fuse_reply_statfs(req, &st);
 }
 
 const struct fuse_lowlevel_ops *daemon_ops(void)

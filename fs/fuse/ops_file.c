@@ -4,6 +4,9 @@
  *
  * A handle is a file of the volume or an open synthetic file. A handle on a spec (a *.job in /jobs)
  * also remembers who wrote through it: the job will run as that caller.
+ *
+ * Handles are counted: an operation that was answered early (request.c) may still be at work on one
+ * when its RELEASE comes.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -12,10 +15,12 @@
 #include "fs/fuse/daemon.h"
 
 struct handle {
+    unsigned refs; /* __atomic */
     struct volume_file *file;
     const struct synth_ops *synth_ops;
     struct synth_file *synth;
     bool is_spec, wrote; /* wrote: since the last release */
+    bool let_go; /* a flush was interrupted; its worker goes on: closing need not wait for it */
     struct spec_name spec;
     struct volume_caller writer;
     gid_t groups[64];
@@ -27,17 +32,31 @@ static struct handle *handle_of(const struct fuse_file_info *fi)
     return (struct handle *)(uintptr_t)fi->fh;
 }
 
+/* For the length of one operation. */
+static struct handle *handle_ref(const struct fuse_file_info *fi)
+{
+    struct handle *h = handle_of(fi);
+
+    (void)__atomic_add_fetch(&h->refs, 1, __ATOMIC_RELAXED);
+    return h;
+}
+static void handle_unref(struct handle *h);
+DEFINE_CLEANUP(struct handle *, handle_unref)
+
 static struct handle *handle_create(struct daemon *d, fuse_ino_t ino)
 {
     struct handle *h = g_new0(struct handle, 1);
 
+    h->refs = 1;
     pthread_mutex_init(&h->lock, NULL);
     h->is_spec = spec_find(d, ino, &h->spec);
     return h;
 }
 
-static void handle_destroy(struct handle *h)
+static void handle_unref(struct handle *h)
 {
+    if (__atomic_sub_fetch(&h->refs, 1, __ATOMIC_ACQ_REL) > 0)
+        return;
     if (h->synth)
         h->synth_ops->release(h->synth);
     if (h->file)
@@ -81,14 +100,13 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         fi->direct_io = (fi->flags & O_DIRECT) != 0;
     }
     if (err < 0) {
-        handle_destroy(h);
+        handle_unref(h);
         request_error(&r, err);
         return;
     }
     fi->fh = (uintptr_t)h;
-    request_end(&r);
-    if (fuse_reply_open(req, fi) == -ENOENT)
-        handle_destroy(h); /* the caller was killed: no RELEASE will come */
+    if (!request_end(&r) || fuse_reply_open(req, fi) == -ENOENT)
+        handle_unref(h); /* the caller was killed: no RELEASE will come */
 }
 
 static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
@@ -122,9 +140,8 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
     fi->direct_io = (fi->flags & O_DIRECT) != 0;
     e.ino = a.ino;
     attr_to_stat(&a, &e.attr);
-    request_end(&r);
-    if (fuse_reply_create(req, &e, fi) == -ENOENT)
-        handle_destroy(h);
+    if (!request_end(&r) || fuse_reply_create(req, &e, fi) == -ENOENT)
+        handle_unref(h);
 }
 
 /* One I/O buffer per worker thread; freed with the thread. */
@@ -150,7 +167,7 @@ static void *io_buffer(void)
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
                     struct fuse_file_info *fi)
 {
-    struct handle *h = handle_of(fi);
+    struct handle *h CLEANUP(handle_unref) = handle_ref(fi);
     struct request r;
     int64_t n;
 
@@ -168,14 +185,14 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
         request_error(&r, (int)n);
         return;
     }
-    request_end(&r);
-    (void)fuse_reply_buf(req, p, (size_t)n);
+    if (request_end(&r))
+        (void)fuse_reply_buf(req, p, (size_t)n);
 }
 
 static void op_write(fuse_req_t req, fuse_ino_t ino, const char *p, size_t size, off_t off,
                      struct fuse_file_info *fi)
 {
-    struct handle *h = handle_of(fi);
+    struct handle *h CLEANUP(handle_unref) = handle_ref(fi);
     struct request r;
     int64_t n;
 
@@ -192,13 +209,13 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *p, size_t size,
         request_error(&r, (int)n);
         return;
     }
-    request_end(&r);
-    (void)fuse_reply_write(req, (size_t)n);
+    if (request_end(&r))
+        (void)fuse_reply_write(req, (size_t)n);
 }
 
 static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-    struct handle *h = handle_of(fi);
+    struct handle *h CLEANUP(handle_unref) = handle_ref(fi);
     struct volume_lock unlock = {
         .owner = fi->lock_owner, .start = 0, .end = UINT64_MAX, .type = F_UNLCK};
     struct request r;
@@ -206,6 +223,11 @@ static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     bool wrote;
 
     request_begin(&r, req);
+    if (__atomic_load_n(&h->let_go, __ATOMIC_RELAXED)) { /* an earlier flush still goes on */
+        request_error(&r, -EINTR);
+        return;
+    }
+    request_flushes(&r, &h->let_go);
     if (h->file) {
         err = volume_flush(h->file);
         pthread_mutex_lock(&h->lock);
@@ -234,24 +256,25 @@ static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
     if (h->file && h->is_spec && h->wrote && volume_flush(h->file) == 0)
         h->spec.overlay->ops->settled(h->spec.overlay->ctx, h->spec.dir, h->spec.name, ino,
                                       &h->writer);
-    handle_destroy(h);
+    handle_unref(h);
     request_error(&r, 0);
 }
 
 static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
-    struct handle *h = handle_of(fi);
+    struct handle *h CLEANUP(handle_unref) = handle_ref(fi);
     struct request r;
 
     (void)ino, (void)datasync;
     request_begin(&r, req);
+    r.let_go = &h->let_go;
     request_error(&r, h->file ? volume_fsync(h->file) : 0);
 }
 
 static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len,
                          struct fuse_file_info *fi)
 {
-    struct handle *h = handle_of(fi);
+    struct handle *h CLEANUP(handle_unref) = handle_ref(fi);
     struct request r;
 
     (void)ino;
@@ -342,8 +365,8 @@ static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
         request_error(&r, err);
         return;
     }
-    request_end(&r);
-    (void)fuse_reply_buf(req, d.p, d.used);
+    if (request_end(&r))
+        (void)fuse_reply_buf(req, d.p, d.used);
 }
 
 static void op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -387,8 +410,8 @@ static void op_getlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, 
     f->l_start = (off_t)lock.start;
     f->l_len = lock.end == UINT64_MAX ? 0 : (off_t)(lock.end - lock.start + 1);
     f->l_pid = (pid_t)lock.pid;
-    request_end(&r);
-    (void)fuse_reply_lock(req, f);
+    if (request_end(&r))
+        (void)fuse_reply_lock(req, f);
 }
 
 static void op_setlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *f,
@@ -435,7 +458,8 @@ static void reply_xattr(struct request *r, int64_t n, const void *p, size_t size
         request_error(r, (int)n);
         return;
     }
-    request_end(r);
+    if (!request_end(r))
+        return;
     if (size == 0)
         (void)fuse_reply_xattr(r->req, (size_t)n);
     else

@@ -18,11 +18,14 @@
 
 #define PATIENCE_NS 1000000000u
 #define LOOK_MS     100
+#define IDLE_MS     1000
+#define PF_EXITING  0x4 /* of the flags in /proc/PID/stat */
 
-struct running { /* one interrupted operation */
+struct running { /* an operation that was interrupted, or a flush */
     struct request *r;
     struct client_cancel *cancel;
     pid_t pid;
+    uint64_t fired_ns; /* 0: not yet */
 };
 
 struct request_watch {
@@ -86,25 +89,82 @@ static bool asked_to_end(pid_t pid)
     return false;
 }
 
+/* Is the caller on its way out? Field 9 of its stat, counted after the name's last ')'. */
+static bool is_exiting(pid_t pid)
+{
+    char path[40], line[1024];
+    unsigned long flags = 0;
+
+    (void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return true;
+    size_t n = fread(line, 1, sizeof(line) - 1, f);
+    (void)fclose(f);
+    line[n] = '\0';
+    const char *after = strrchr(line, ')');
+    if (after && sscanf(after + 1, " %*c %*d %*d %*d %*d %*d %lu", &flags) == 1)
+        return (flags & PF_EXITING) != 0;
+    return false;
+}
+
+/* Shall the caller be let go? The lock is held. */
+static bool to_be_ended(const struct running *x, uint64_t now)
+{
+    if (x->r->waits && x->r->interrupted)
+        return true;
+    if (now - x->r->began_ns < PATIENCE_NS)
+        return false;
+    return (x->r->interrupted && asked_to_end(x->pid)) || (x->r->flushes && is_exiting(x->pid));
+}
+
+static void look_at(struct running *x)
+{
+    uint64_t now = clock_mono_ns();
+
+    if (x->r->ending || x->r->answered)
+        return;
+    if (!x->fired_ns) {
+        if (!to_be_ended(x, now))
+            return;
+        x->fired_ns = now;
+        if (x->cancel)
+            client_cancel_fire(x->cancel);
+    } else if (now - x->fired_ns > PATIENCE_NS) {
+        x->r->answered = true;
+        if (x->r->let_go)
+            __atomic_store_n(x->r->let_go, true, __ATOMIC_RELAXED);
+        (void)fuse_reply_err(x->r->req, EINTR);
+    }
+}
+
+static void watch_wait(struct request_watch *w, unsigned ms)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += ms / 1000;
+    until.tv_nsec += (long)(ms % 1000) * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000;
+    }
+    (void)pthread_cond_timedwait(&w->changed, &w->lock, &until);
+}
+
 static void *watch_main(void *arg)
 {
     struct request_watch *w = arg;
 
     pthread_mutex_lock(&w->lock);
     while (!w->stop) {
-        if (w->running->len == 0) {
-            (void)pthread_cond_wait(&w->changed, &w->lock);
-            continue;
-        }
+        bool interrupted = false;
         for (guint i = 0; i < w->running->len; i++) {
             struct running *x = &g_array_index(w->running, struct running, i);
-            bool ripe = x->r->waits || clock_mono_ns() - x->r->began_ns > PATIENCE_NS;
-            if (ripe && (x->r->waits || asked_to_end(x->pid)))
-                client_cancel_fire(x->cancel);
+            interrupted |= x->r->interrupted || x->fired_ns;
+            look_at(x);
         }
-        pthread_mutex_unlock(&w->lock);
-        (void)usleep(LOOK_MS * 1000);
-        pthread_mutex_lock(&w->lock);
+        watch_wait(w, interrupted ? LOOK_MS : IDLE_MS);
     }
     pthread_mutex_unlock(&w->lock);
     return NULL;
@@ -113,9 +173,13 @@ static void *watch_main(void *arg)
 int request_watch_create(struct request_watch **ret)
 {
     struct request_watch *w = g_new0(struct request_watch, 1);
+    pthread_condattr_t attr;
 
     pthread_mutex_init(&w->lock, NULL);
-    pthread_cond_init(&w->changed, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&w->changed, &attr);
+    pthread_condattr_destroy(&attr);
     w->running = g_array_new(FALSE, FALSE, sizeof(struct running));
     if (pthread_create(&w->thread, NULL, watch_main, w) != 0) {
         request_watch_destroy(w);
@@ -142,19 +206,27 @@ void request_watch_destroy(struct request_watch *w)
     g_free(w);
 }
 
+/* The lock is held. */
+static void add_running(struct request_watch *w, struct request *r)
+{
+    struct running x = {.r = r, .cancel = r->cancel, .pid = (pid_t)r->who.pid};
+
+    for (guint i = 0; i < w->running->len; i++)
+        if (g_array_index(w->running, struct running, i).r == r)
+            return;
+    g_array_append_val(w->running, x);
+}
+
 /* Called by libfuse on the thread that read the INTERRUPT. */
 static void on_interrupt(fuse_req_t req, void *arg)
 {
     struct request *r = arg;
     struct request_watch *w = r->d->watch;
-    struct running x = {.r = r, .cancel = NULL, .pid = (pid_t)r->who.pid};
 
     (void)req;
     pthread_mutex_lock(&w->lock);
     r->interrupted = true;
-    x.cancel = r->cancel;
-    if (x.cancel)
-        g_array_append_val(w->running, x);
+    add_running(w, r);
     pthread_cond_signal(&w->changed);
     pthread_mutex_unlock(&w->lock);
 }
@@ -165,7 +237,8 @@ void request_begin(struct request *r, fuse_req_t req)
 
     r->req = req;
     r->d = daemon_of(req);
-    r->waits = r->interrupted = false;
+    r->waits = r->flushes = r->interrupted = r->answered = r->ending = false;
+    r->let_go = NULL;
     r->who = (struct volume_caller){.uid = ctx->uid,
                                     .gid = ctx->gid,
                                     .pid = (uint32_t)ctx->pid,
@@ -193,26 +266,40 @@ void request_groups(struct request *r)
     r->who.n_groups = n < 0 ? 0 : MIN((unsigned)n, ARRAY_LEN(r->groups));
 }
 
-/* From here on nobody fires this thread's cancel for this request. */
-void request_end(struct request *r)
+void request_flushes(struct request *r, bool *let_go)
+{
+    pthread_mutex_lock(&r->d->watch->lock);
+    r->flushes = true;
+    r->let_go = let_go;
+    add_running(r->d->watch, r); /* the watch comes by within a second: no hand-over for it */
+    pthread_mutex_unlock(&r->d->watch->lock);
+}
+
+/* After `ending` the watch leaves the request alone; after the second step no INTERRUPT of it is
+ * under way either, and this thread's cancel is its own again. */
+bool request_end(struct request *r)
 {
     struct request_watch *w = r->d->watch;
 
-    fuse_req_interrupt_func(r->req, NULL, NULL);
-    if (!__atomic_load_n(&r->interrupted, __ATOMIC_RELAXED))
-        return;
+    pthread_mutex_lock(&w->lock);
+    bool answered = r->answered;
+    r->ending = true;
+    pthread_mutex_unlock(&w->lock);
+    if (!answered)
+        fuse_req_interrupt_func(r->req, NULL, NULL);
     pthread_mutex_lock(&w->lock);
     for (guint i = 0; i < w->running->len; i++)
         if (g_array_index(w->running, struct running, i).r == r)
             g_array_remove_index_fast(w->running, i--);
     pthread_mutex_unlock(&w->lock);
+    return !answered;
 }
 
 void request_error(struct request *r, int err)
 {
-    request_end(r);
     ASSERT(err <= 0);
-    (void)fuse_reply_err(r->req, -err);
+    if (request_end(r))
+        (void)fuse_reply_err(r->req, -err);
 }
 
 /* Nanoseconds are signed in meaning: files may be older than 1970. */
@@ -249,10 +336,10 @@ void request_entry(struct request *r, int err, const struct volume_attr *a)
         request_error(r, err);
         return;
     }
-    request_end(r);
     e.ino = a->ino;
     attr_to_stat(a, &e.attr);
-    (void)fuse_reply_entry(r->req, &e);
+    if (request_end(r))
+        (void)fuse_reply_entry(r->req, &e);
 }
 
 void request_attr(struct request *r, int err, const struct volume_attr *a)
@@ -263,7 +350,7 @@ void request_attr(struct request *r, int err, const struct volume_attr *a)
         request_error(r, err);
         return;
     }
-    request_end(r);
     attr_to_stat(a, &st);
-    (void)fuse_reply_attr(r->req, &st, 0);
+    if (request_end(r))
+        (void)fuse_reply_attr(r->req, &st, 0);
 }

@@ -13,7 +13,7 @@ same "$(ls -f | sort -u | wc -l)" 10002 "different entries"
 same "$(find . -type f | wc -l)" 10000 "find"
 rm 5000 && same "$(ls | wc -l)" 9999 "after one rm"
 ls | xargs rm && rmdir ../many || fail "rm of all"
-cd "$T/mnt" || exit 1
+mkdir "$T/mnt/odd" && cd "$T/mnt/odd" || exit 1
 
 say "long and odd names"
 long=$(printf 'n%.0s' $(seq 255))

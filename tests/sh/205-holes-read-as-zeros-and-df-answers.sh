@@ -18,6 +18,13 @@ same "$(tail -c 299000 f | tr -d '\0' | wc -c)" 0 "zeros after truncate down and
 printf x | dd of=f bs=1 seek=500000 conv=notrunc status=none
 same "$(tail -c +1001 f | tr -d '\0')" x "only the last byte"
 
+say "limits answer with their errors"
+expect_fail truncate -s 65T f -- "File too large"
+if command -v setfattr >/dev/null; then
+    head -c 70000 /dev/zero | tr '\0' x >"$T/long"
+    expect_fail setfattr -n user.long -v "$(cat "$T/long")" f -- "Argument list too long"
+fi
+
 say "df"
 df --output=size,avail . | tail -n 1 | grep -q '[1-9]' || fail "df says nothing"
 cd "$T" && unmount "$T/mnt" || fail "unmount"

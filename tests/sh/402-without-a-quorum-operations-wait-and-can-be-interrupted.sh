@@ -6,6 +6,12 @@ need_fuse
 cluster_start 3
 cluster_mount "$T/mnt" || fail "mount"
 echo x >mnt/f || fail "write"
+mkfifo fifo
+dd if=fifo of=mnt/h conv=fsync status=none 2>/dev/null &
+late=$!
+exec 9>fifo
+opened() { [ -e mnt/h ]; }
+wait_for 10 opened || fail "dd did not open its file"
 node_kill 1 && node_kill 2
 
 say "a write waits"
@@ -24,9 +30,22 @@ same $? 124 "exit of the interrupted cat"
 ended() { ! pgrep -f "cat mnt/f" >/dev/null; }
 wait_for 5 ended || fail "cat cannot be interrupted"
 
+say "so does one whose written data cannot be flushed"
+echo late >&9
+exec 9>&-
+in_fsync() { grep -q '^74 ' "/proc/$late/syscall"; }
+[ "$(uname -m)" = x86_64 ] && { wait_for 10 in_fsync || fail "dd is not in fsync"; }
+kill -INT $late # a background job of a shell ignores SIGINT: it must still be there
+kill -TERM $late
+gone() { ! kill -0 $late; }
+wait_for 10 gone || fail "dd cannot be ended"
+wait $late
+
 say "with the quorum back the waiting write ends well"
 node_start 1
 wait $waiting || fail "the write failed"
 same "$(cat mnt/g)" y "content"
+late() { [ "$(cat mnt/h)" = late ]; }
+wait_for 15 late || fail "what the ended dd had written did not arrive"
 node_start 2
 unmount "$T/mnt" || fail "unmount"

@@ -20,6 +20,9 @@ one_line raftfs -o data="$T/store" "$T/mnt" -- "mounted there already"
 mkdir mnt2 && one_line raftfs -o data="$T/store" "$T/mnt2" -- "in use"
 unmount "$T/mnt" || fail "unmount"
 
+raftfsctl init "$T/away" --node n1=127.0.0.1:$(free_port) >/dev/null || fail "init"
+one_line raftfs -o conf="$T/away/client.conf" "$T/mnt" -- "Connection refused"
+
 say "raftfsctl"
 one_line raftfsctl frobnicate -- "frobnicate"
 raftfsctl init "$T/c" --node n1=127.0.0.1:$(free_port) >/dev/null || fail "init"
