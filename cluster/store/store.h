@@ -13,7 +13,8 @@
  * from there. Errors: -ERR_IO, -ERR_CORRUPT, -ERR_NO_SPACE; after one of these from write or flush
  * the store refuses everything (it is unknown what is on disk).
  *
- * Threads: one thread writes; snapshots and iterators may be used from others (read pool, later).
+ * Threads: one thread writes, flushes and polls; snapshots and iterators may be used from others
+ * (read pool, later). RocksDB's flush runs on a thread of the store when the maker has `wake`.
  */
 #pragma once
 
@@ -43,8 +44,11 @@ struct store_ops {
                                     struct bytes hi);
     bool (*iter_next)(struct store_iter *it, struct bytes *ret_key, struct bytes *ret_value);
     int (*iter_close)(struct store_iter *it); /* the error that ended it early, or 0 */
-    /* Makes everything written so far durable; done may come later, on the caller's thread's poll. */
+    /* Makes everything written so far durable. One at a time. done comes before this returns, or
+     * later, from poll; never after close, which waits for a flush under way and drops its done. */
     void (*flush)(struct store *s, store_done_fn *done, void *arg);
+    /* Calls the done of a flush that has completed meanwhile. NULL: all complete inside flush. */
+    void (*poll)(struct store *s);
     /* A crash-safe copy of the present state in a new directory (hard links where possible). */
     int (*checkpoint)(struct store *s, const char *dir, struct errmsg *msg);
     void (*close)(struct store *s);
@@ -85,7 +89,16 @@ struct store_maker {
     int (*image_write)(struct store_image *i, const void *p, size_t n);
     int (*image_finish)(struct store_image *i); /* closes; on error the directory is removed */
     void (*free)(struct store_maker *m);        /* of the implementation: call store_maker_destroy */
+    /* Set by the owner before the first open: called on any thread when one of the stores wants to
+     * be polled. NULL: every flush completes before it returns. */
+    void (*wake)(void *arg);
+    void *wake_arg;
 };
+static inline void store_poll(struct store *s)
+{
+    if (s->ops->poll)
+        s->ops->poll(s);
+}
 /* image_open gives NULL if there is no such directory or it cannot be read. image_close
  * of one that is being written gives it up and removes its directory. */
 struct store_maker *store_rocks_maker_create(void);

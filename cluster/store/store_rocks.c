@@ -2,7 +2,10 @@
 /*
  * The state store on RocksDB: one column family, its own WAL off. With one column family memtables
  * are flushed in order and a batch never spans two, so what a crash leaves is a prefix of the
- * batches. rocksdb_flush waits here, on the caller's thread.
+ * batches.
+ *
+ * rocksdb_flush waits for the disk, so it has a thread of its own (flusher.h); meanwhile batches go
+ * into the next memtable. rocks.h says how many of those there may be before a write has to wait.
  */
 #include "cluster/store/store.h"
 
@@ -12,6 +15,7 @@
 #include "cluster/store/dir.h"
 #include "cluster/store/image.h"
 #include "cluster/store/rocks.h"
+#include "cluster/store/flusher.h"
 
 #define FORMAT_FILE    "FORMAT"
 #define FORMAT_TEXT    "raftfs store 1\n"
@@ -26,6 +30,9 @@ struct rocks {
     rocksdb_writeoptions_t *write;
     rocksdb_writebatch_t *batch;
     rocksdb_flushoptions_t *flush;
+    struct flusher *flusher; /* NULL: flushes run on the caller's thread */
+    store_done_fn *done;     /* of the flush under way */
+    void *done_arg;
     int failed; /* the first error of a write or flush: it is unknown what is on disk */
 };
 
@@ -189,16 +196,43 @@ static int rocks_write(struct store *s, const struct store_write *w, size_t n)
     return r->failed;
 }
 
+/* On the flusher's thread: touches nothing of r that changes after opening. */
+static int flush_now(void *arg)
+{
+    struct rocks *r = arg;
+    char *text = NULL;
+    rocksdb_flush(r->db, r->flush, &text);
+    return text ? rocks_error(text, "flush", NULL) : 0;
+}
+
+static void flush_ended(struct rocks *r, int err)
+{
+    store_done_fn *done = TAKE(r->done);
+    if (r->failed == 0)
+        r->failed = err;
+    done(r->done_arg, r->failed);
+}
+
 static void rocks_flush(struct store *s, store_done_fn *done, void *arg)
 {
     struct rocks *r = rocks_of(s);
-    char *text = NULL;
-    if (r->failed == 0) {
-        rocksdb_flush(r->db, r->flush, &text);
-        if (text)
-            r->failed = rocks_error(text, "flush", NULL);
-    }
-    done(arg, r->failed);
+    ASSERT(!r->done);
+    r->done = done;
+    r->done_arg = arg;
+    if (r->failed < 0)
+        flush_ended(r, r->failed);
+    else if (r->flusher)
+        flusher_start(r->flusher);
+    else
+        flush_ended(r, flush_now(r));
+}
+
+static void rocks_poll(struct store *s)
+{
+    struct rocks *r = rocks_of(s);
+    int err;
+    if (r->flusher && flusher_result(r->flusher, &err))
+        flush_ended(r, err);
 }
 
 static int rocks_checkpoint(struct store *s, const char *dir, struct errmsg *msg)
@@ -228,6 +262,7 @@ static void rocks_close(struct store *s)
     if (!s)
         return;
     struct rocks *r = rocks_of(s);
+    flusher_destroy(r->flusher);
     if (r->db)
         rocksdb_close(r->db);
     rocksdb_options_destroy(r->options);
@@ -247,6 +282,7 @@ static const struct store_ops rocks_ops = {
     .iter_next = rocks_iter_next,
     .iter_close = rocks_iter_close,
     .flush = rocks_flush,
+    .poll = rocks_poll,
     .checkpoint = rocks_checkpoint,
     .close = rocks_close,
     .approximate_bytes = rocks_approximate_bytes,
@@ -293,7 +329,7 @@ static int check_format(const char *dir, struct errmsg *msg)
     return err;
 }
 
-int store_rocks_open(const char *dir, struct store **ret, struct errmsg *msg)
+static int open_store(const char *dir, struct rocks **ret, struct errmsg *msg)
 {
     int err = dir_heal(dir);
     if (err == 0)
@@ -319,16 +355,32 @@ int store_rocks_open(const char *dir, struct store **ret, struct errmsg *msg)
         rocks_close(&r->store);
         return rocks_error(text, dir, msg);
     }
-    *ret = &r->store;
+    *ret = r;
     return 0;
+}
+
+int store_rocks_open(const char *dir, struct store **ret, struct errmsg *msg)
+{
+    struct rocks *r;
+    int err = open_store(dir, &r, msg);
+    if (err == 0)
+        *ret = &r->store;
+    return err;
 }
 
 /* --- the maker -------------------------------------------------------------------------------- */
 
-static int maker_open(struct store_maker *m UNUSED, const char *dir, struct store **ret,
+static int maker_open(struct store_maker *m, const char *dir, struct store **ret,
                       struct errmsg *msg)
 {
-    return store_rocks_open(dir, ret, msg);
+    struct rocks *r;
+    int err = open_store(dir, &r, msg);
+    if (err < 0)
+        return err;
+    if (m->wake)
+        r->flusher = flusher_create(flush_now, r, m->wake, m->wake_arg);
+    *ret = &r->store;
+    return 0;
 }
 
 static int maker_destroy(struct store_maker *m UNUSED, const char *dir)

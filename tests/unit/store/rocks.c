@@ -50,20 +50,42 @@ static int write_batch(struct store *s, uint64_t n)
     return s->ops->write(s, w, BATCH_KEYS);
 }
 
-#define CHILD "--write-for-ever" /* DIR FD */
+static void nobody_sleeps(void *arg)
+{
+}
 
-/* The child: writes for ever, flushes now and then and tells which batch that covered. It is a
- * program of its own: RocksDB's threads do not survive a fork. */
+/* Its flushes run on a thread. */
+static struct store_maker *threaded_maker(void)
+{
+    struct store_maker *m = store_rocks_maker_create();
+    m->wake = nobody_sleeps;
+    return m;
+}
+
+#define CHILD   "--write-for-ever" /* DIR FD */
+#define PENDING 1
+
+/* The child: writes for ever, with a flush under way most of the time, and tells up to which batch
+ * each of them counts. It is a program of its own: RocksDB's threads do not survive a fork. */
 static NORETURN void write_for_ever(const char *dir, int report)
 {
     struct store *s = NULL;
-    if (store_rocks_open(dir, &s, NULL) < 0)
+    struct store_maker *m = threaded_maker();
+    uint64_t begun = 0;
+    int result = 0;
+    if (m->open(m, dir, &s, NULL) < 0)
         _exit(1);
     for (uint64_t n = 1;; n++) {
-        if (write_batch(s, n) < 0 || (n % 37 == 0 && flush(s) < 0))
+        if (write_batch(s, n) < 0)
             _exit(2);
-        if (n % 37 == 0 && write(report, &n, sizeof(n)) != sizeof(n))
+        store_poll(s);
+        if (result == PENDING)
+            continue;
+        if (result < 0 || (begun > 0 && write(report, &begun, sizeof(begun)) != sizeof(begun)))
             _exit(3);
+        begun = n;
+        result = PENDING;
+        s->ops->flush(s, on_done, &result);
     }
 }
 
@@ -116,6 +138,73 @@ TEST(a_killed_process_leaves_whole_batches_and_all_that_were_flushed)
         assert_true(number_in(s) >= flushed);
         s->ops->close(s);
     }
+}
+
+/* --- a flush beside writes ---------------------------------------------------------------------
+ */
+
+static void count_wake(void *arg)
+{
+    g_atomic_int_inc((gint *)arg);
+}
+
+TEST(a_flush_completes_in_a_poll_after_its_wake_and_writes_pass_meanwhile)
+{
+    const char *dir = t_path(t_tmpdir(), "store");
+    gint wakes = 0;
+    struct store_maker *m = store_rocks_maker_create();
+    struct store *s = NULL;
+    m->wake = count_wake;
+    m->wake_arg = &wakes;
+    T_OK(m->open(m, dir, &s, NULL));
+    for (int round = 1; round <= 3; round++) {
+        int result = PENDING;
+        T_OK(write_batch(s, (uint64_t)round));
+        s->ops->flush(s, on_done, &result);
+        assert_int_equal(result, PENDING); /* never before poll */
+        T_OK(write_batch(s, 100 + (uint64_t)round));
+        while (g_atomic_int_get(&wakes) < round)
+            g_thread_yield();
+        assert_int_equal(result, PENDING);
+        store_poll(s);
+        assert_int_equal(result, 0);
+        store_poll(s); /* once only: it would find no done to call */
+    }
+    s->ops->close(s);
+    s = open_store(dir);
+    assert_true(number_in(s) >= 3);
+    s->ops->close(s);
+    store_maker_destroy(m);
+}
+
+TEST(closing_waits_for_a_flush_and_drops_its_completion)
+{
+    const char *dir = t_path(t_tmpdir(), "store");
+    struct store_maker *m = threaded_maker();
+    struct store *s = NULL;
+    T_OK(m->open(m, dir, &s, NULL));
+    int result = PENDING;
+    T_OK(write_batch(s, 9));
+    s->ops->flush(s, on_done, &result);
+    s->ops->close(s);
+    assert_int_equal(result, PENDING);
+    s = open_store(dir);
+    assert_int_equal(number_in(s), 9);
+    s->ops->close(s);
+    store_maker_destroy(m);
+}
+
+TEST(closing_flushes_nothing)
+{
+    const char *dir = t_path(t_tmpdir(), "store");
+    struct store *s = open_store(dir);
+    T_OK(write_batch(s, 1));
+    T_OK(flush(s));
+    T_OK(write_batch(s, 2));
+    s->ops->close(s);
+    s = open_store(dir);
+    assert_int_equal(number_in(s), 1);
+    s->ops->close(s);
 }
 
 /* --- the directory ---------------------------------------------------------------------------- */
@@ -234,6 +323,9 @@ int main(int argc, char **argv)
         write_for_ever(argv[2], atoi(argv[3]));
     const struct CMUnitTest tests[] = {
         T(a_killed_process_leaves_whole_batches_and_all_that_were_flushed),
+        T(a_flush_completes_in_a_poll_after_its_wake_and_writes_pass_meanwhile),
+        T(closing_waits_for_a_flush_and_drops_its_completion),
+        T(closing_flushes_nothing),
         T(a_store_in_use_is_refused_by_name),
         T(the_format_file_is_written_first_and_a_newer_one_refused),
         T(a_directory_with_other_files_is_left_alone),
