@@ -337,7 +337,8 @@ static void push(struct sim_client *k, struct client_request *r)
         /* No answer: ask somebody else, sometimes with the first attempt still under way. */
         if (rng_below(&s->client_rng, 3) == 0)
             hang_up(k, r->sent_to);
-        other_target(k);
+        if (!k->stubborn)
+            other_target(k);
         again(k, r);
     }
     if (r->sent || s->now < r->retry_at)
@@ -413,6 +414,7 @@ void clients_init(struct sim *s)
         k->id = i;
         k->requests = g_ptr_array_new();
         k->ops_left = s->profile.ops_per_client;
+        k->stubborn = rng_below(&s->client_rng, 3) == 0;
         k->next_op_at = rng_below(&s->client_rng, SEC(3));
         g_ptr_array_add(s->clients, k);
         other_target(k);

@@ -53,6 +53,7 @@ struct sim_client {
     uint64_t session, heard_at; /* a lower bound of when a leader last heard it */
     struct client_link links[SIM_NODES + 1];
     unsigned target;
+    bool stubborn;       /* waits where it is until it is told to go */
     GPtrArray *requests; /* outstanding */
     uint64_t last_number, last_seq;
     unsigned ops_left;

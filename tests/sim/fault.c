@@ -88,6 +88,12 @@ void fault_draw(struct sim *s)
     p->sync_slow = some(r, 50000);
     p->big_values = rng_below(r, 4) == 0;
     draw_pace(r, p);
+    if (rng_below(r, 4) == 0) { /* everybody at one place, and often: stale reads show there */
+        p->objects = 1;
+        p->clients = 3 + (unsigned)rng_below(r, 4);
+        p->ops_per_client *= 2;
+        p->think /= 2;
+    }
     for (unsigned i = 0; i < FAULT_KINDS; i++)
         p->weight[i] = some(r, 10);
     trace_line(s,

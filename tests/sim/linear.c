@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/sim/linear.h"
 #include <stdlib.h>
-#include "tests/sim/trace.h"
+#include "tests/sim/hash.h"
 
 /* How many operations of a bad history are shown around the furthest place. */
 #define SHOWN 24
@@ -173,21 +173,45 @@ static bool place(struct search *s, struct entry *call)
     return true;
 }
 
-/* Takes the last one back; the search goes on with the entry behind it. NULL: none left. */
-static struct entry *take_back(struct search *s)
+/* An operation that changes nothing and fits here may as well have its place here: whatever order
+ * has it later is right with it moved here too. So a read is never a choice. */
+static bool is_read(const struct entry *call)
 {
-    if (s->stack->len == 0)
-        return NULL;
-    struct done d = g_array_index(s->stack, struct done, s->stack->len - 1);
-    g_array_set_size(s->stack, s->stack->len - 1);
-    s->state = d.before;
-    s->set ^= d.call->mark;
-    if (d.call->match) {
-        relink_entry(d.call->match);
-        s->left++;
+    return call->match && call->op->txn.n_writes == 0;
+}
+
+static void place_reads(struct search *s)
+{
+    struct entry *next;
+    for (struct entry *e = s->head.next; e && e->is_call; e = next) {
+        next = e->next;
+        if (!is_read(e))
+            continue;
+        bool adjacent = next == e->match;
+        if (place(s, e) && adjacent)
+            next = e->match->next;
     }
-    relink_entry(d.call);
-    return d.call->next;
+}
+
+/* Takes the last choice back; the search goes on with the entry behind it. False: there was none.
+ */
+static bool take_back(struct search *s, struct entry **ret)
+{
+    while (s->stack->len > 0) {
+        struct done d = g_array_index(s->stack, struct done, s->stack->len - 1);
+        g_array_set_size(s->stack, s->stack->len - 1);
+        s->state = d.before;
+        s->set ^= d.call->mark;
+        if (d.call->match) {
+            relink_entry(d.call->match);
+            s->left++;
+        }
+        relink_entry(d.call);
+        *ret = d.call->next;
+        if (!is_read(d.call))
+            return true;
+    }
+    return false;
 }
 
 static void note_stuck(struct search *s, const struct entry *e)
@@ -201,19 +225,24 @@ static void note_stuck(struct search *s, const struct entry *e)
 
 static enum linear_verdict search(struct search *s, uint64_t budget)
 {
+    place_reads(s);
     struct entry *e = s->head.next;
     while (s->left > 0) {
         if (budget-- == 0)
             return LINEAR_BUDGET;
         if (e && e->is_call) {
-            e = place(s, e) ? s->head.next : e->next;
+            if (is_read(e) || !place(s, e)) {
+                e = e->next;
+                continue;
+            }
+            place_reads(s);
+            e = s->head.next;
             continue;
         }
         /* The answer was there before anything else could happen: something was placed wrongly. */
         if (e)
             note_stuck(s, e);
-        e = take_back(s);
-        if (!e && s->stack->len == 0)
+        if (!take_back(s, &e))
             return LINEAR_VIOLATION;
     }
     return LINEAR_OK;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/sim/model.h"
 #include <string.h>
-#include "tests/sim/trace.h"
+#include "tests/sim/hash.h"
 
 static bool holds(const struct model_cell *c, const struct model_part *p)
 {

@@ -43,6 +43,7 @@ struct profile {
     uint64_t sync_time;                         /* mean of one sync; 0: done at once */
     unsigned sync_slow;                         /* a sync that takes 20 times as long */
     bool big_values;
+    unsigned objects;    /* that clients use; 0: all. One alone gets many reads */
     unsigned weight[16]; /* of each enum fault_kind (fault.c) */
 };
 

@@ -4,30 +4,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
-#include "cluster/base/codec.h"
 #include "tests/sim/sim.h"
 
 /* Of wall time, for one seed: far beyond any that is not hanging, with sanitizers too. */
 #define HANG_SECONDS 300
 
 static struct sim *watched;
-
-uint64_t hash_u64(uint64_t h, uint64_t v)
-{
-    h = (h ^ v) * 0x9e3779b97f4a7c15u;
-    return h ^ (h >> 29);
-}
-
-uint64_t hash_bytes(uint64_t h, struct bytes b)
-{
-    size_t i = 0;
-    h = hash_u64(h, b.n);
-    for (; i + 8 <= b.n; i += 8)
-        h = hash_u64(h, get_le64(b.p + i));
-    for (; i < b.n; i++)
-        h = hash_u64(h, b.p[i]);
-    return h;
-}
 
 void trace_mix(struct sim *s, uint64_t v)
 {

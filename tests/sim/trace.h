@@ -5,7 +5,8 @@
  */
 #pragma once
 
-#include "cluster/base/bytes.h"
+#include "cluster/base/defs.h"
+#include "tests/sim/hash.h"
 
 struct sim;
 
@@ -17,9 +18,6 @@ struct trace {
     bool verbose;
     char ring[TRACE_LINES][TRACE_WIDTH];
 };
-
-uint64_t hash_u64(uint64_t h, uint64_t v);
-uint64_t hash_bytes(uint64_t h, struct bytes b);
 
 void trace_mix(struct sim *s, uint64_t v);
 void trace_line(struct sim *s, const char *fmt, ...) PRINTF_LIKE(2, 3);

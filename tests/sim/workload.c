@@ -218,14 +218,17 @@ static struct client_request *ballast(struct sim_client *k)
 struct client_request *workload_next(struct sim_client *k)
 {
     struct rng *rng = &k->sim->client_rng;
-    unsigned object = (unsigned)rng_below(rng, OBJECTS);
+    unsigned only = k->sim->profile.objects;
+    unsigned object = (unsigned)rng_below(rng, only ? only : OBJECTS);
     if (k->sim->profile.big_values && rng_below(rng, 3) == 0)
         return ballast(k);
     if (rng_below(rng, 20) == 0)
         return wait_for_change(k, object);
     struct client_request *r = request_new(k, ASK_TXN);
     r->object = object;
-    if (object < REGISTERS)
+    if (only && rng_below(rng, 2))
+        get(&r->txn, 0);
+    else if (object < REGISTERS)
         register_txn(k, object, &r->txn);
     else if (object == COUNTER)
         counter_txn(k, &r->txn);
