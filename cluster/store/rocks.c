@@ -42,10 +42,21 @@ static void set_blobs(rocksdb_options_t *o)
     rocksdb_options_set_blob_gc_force_threshold(o, 0.5);
 }
 
-static void set_memory(rocksdb_options_t *o)
+/* A write that has to wait holds up the node's loop, and with it every group's heartbeats. So
+ * flushes and compactions may fall far behind before RocksDB slows writes down: what bounds them is
+ * that all that is written has to go through the log on the same disk first. */
+static void set_stalls(rocksdb_options_t *o)
 {
     rocksdb_options_set_write_buffer_size(o, ROCKS_MEMTABLE_BYTES);
     rocksdb_options_set_max_write_buffer_number(o, ROCKS_MEMTABLES);
+    rocksdb_options_set_level0_slowdown_writes_trigger(o, ROCKS_L0_SLOW);
+    rocksdb_options_set_level0_stop_writes_trigger(o, ROCKS_L0_STOP);
+    /* Removing a large file may take long: not under a caller who closes an iterator. */
+    rocksdb_options_set_avoid_unnecessary_blocking_io(o, 1);
+}
+
+static void set_memory(rocksdb_options_t *o)
+{
     rocksdb_options_set_max_open_files(o, ROCKS_OPEN_FILES);
     /* Much smaller than a memtable of blobs, so that compactions (and with them blob collection)
      * find files to work on: only keys and references are in here. */
@@ -56,6 +67,18 @@ static void set_memory(rocksdb_options_t *o)
     rocksdb_options_set_bytes_per_sync(o, MIB(1));
 }
 
+/* Closing must not wait for a flush (node.h: shutdown and crash are one path). The C API has no
+ * setter. */
+static rocksdb_options_t *without_closing_flush(rocksdb_options_t *o)
+{
+    rocksdb_options_t *ret = rocksdb_options_create();
+    char *text = NULL;
+    rocksdb_get_options_from_string(o, "avoid_flush_during_shutdown=true", ret, &text);
+    ASSERT(!text); /* RocksDB's own name of its own option */
+    rocksdb_options_destroy(o);
+    return ret;
+}
+
 rocksdb_options_t *rocks_options(void)
 {
     pthread_once(&shared_once, make_shared);
@@ -64,6 +87,7 @@ rocksdb_options_t *rocks_options(void)
     rocksdb_options_set_create_if_missing(o, 1);
     rocksdb_options_set_paranoid_checks(o, 1);
     rocksdb_options_set_compression(o, rocksdb_lz4_compression);
+    set_stalls(o);
     set_memory(o);
     set_blobs(o);
     rocksdb_block_based_table_options_t *t = table_options();
@@ -76,7 +100,7 @@ rocksdb_options_t *rocks_options(void)
     rocksdb_options_set_stats_dump_period_sec(o, 0);
     rocksdb_options_set_stats_persist_period_sec(o, 0);
     rocksdb_options_set_skip_stats_update_on_db_open(o, 1);
-    return o;
+    return without_closing_flush(o);
 }
 
 static int error_code(const char *text)

@@ -2,16 +2,22 @@
 /*
  * rocks.h - how raftfs sets RocksDB up (7.8.3, C API), and what its errors mean here.
  *
- * Memory of one store: two memtables of 16 MiB, and its share of one block cache of 32 MiB and of
- * two background threads, which all stores of the process use. Pure settings, no state of a store.
+ * Memory of one store: one memtable that fills and one that is being flushed, and its share of one
+ * block cache of 32 MiB and of two background threads, which all stores of the process use. The
+ * node flushes each 16 MiB of log (FLUSH_LOG_BYTES), which is some 20 MiB of memtable, so a
+ * memtable is never full while the disk keeps up. If a flush takes longer than 32 MiB of log,
+ * RocksDB begins one of its own behind it; only a disk that lies three memtables behind its own log
+ * makes writes slow (ROCKS_MEMTABLES - 1) and then wait. Pure settings, no state of a store.
  */
 #pragma once
 
 #include <rocksdb/c.h>
 #include "cluster/base/err.h"
 
-#define ROCKS_MEMTABLE_BYTES MIB(16)
-#define ROCKS_MEMTABLES      2
+#define ROCKS_MEMTABLE_BYTES MIB(32)
+#define ROCKS_MEMTABLES      4
+#define ROCKS_L0_SLOW        64 /* files in level 0 */
+#define ROCKS_L0_STOP        128
 #define ROCKS_CACHE_BYTES    MIB(32)
 #define ROCKS_OPEN_FILES     256
 #define ROCKS_BLOB_MIN       KIB(16) /* values from here on live in blob files */
