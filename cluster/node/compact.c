@@ -33,7 +33,8 @@ void group_want_flush(struct group *g)
 
 static void on_flushed(void *arg, int err)
 {
-    /* May come from inside any call on the store: the work is done by the next round. */
+    /* From inside the flush or from a later poll. What is cut is what was applied when it began,
+     * whatever has been applied since. */
     struct group *g = arg;
     g->flush_done = true;
     g->flush_err = err;
@@ -85,6 +86,8 @@ static void flush_finish(struct group *g)
 
 void compact_poll(struct group *g)
 {
+    if (g->flushing)
+        store_poll(g->store);
     if (g->flush_done)
         flush_finish(g);
     if (flush_due(g))

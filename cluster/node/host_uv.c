@@ -35,7 +35,7 @@ struct host {
     struct node *node;
     uint64_t next_tick_ns;
     unsigned ticks;
-    bool input; /* a tick or a post: a round is due */
+    bool input; /* a tick, a post or a wake: a round is due */
     bool stopping;
     int signal;
 
@@ -61,7 +61,6 @@ static void run_posts(struct host *h)
     for (guint i = 0; i < posts->len; i++) {
         const struct post *p = &g_array_index(posts, struct post, i);
         p->fn(p->arg);
-        h->input = true;
     }
     g_array_free(posts, TRUE);
 }
@@ -124,7 +123,15 @@ static void on_timer(uv_timer_t *t)
 
 static void on_door(uv_async_t *a)
 {
-    run_posts(a->data);
+    struct host *h = a->data;
+    h->input = true;
+    run_posts(h);
+}
+
+void host_wake(void *arg)
+{
+    struct host *h = arg;
+    uv_async_send(&h->door);
 }
 
 void host_post(struct host *h, host_fn *fn, void *arg)

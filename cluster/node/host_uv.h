@@ -9,8 +9,8 @@
  * The host ends its loop at SIGTERM or SIGINT, when the pipe of host_watch_parent ends, or when
  * somebody calls host_stop.
  *
- * Life: create, (net, disk, node made from what it gives), run, destroy. One thread, but host_post
- * and host_stop may be called from any while the host exists.
+ * Life: create, (net, disk, node made from what it gives), run, destroy. One thread, but host_post,
+ * host_wake and host_stop may be called from any while the host exists.
  */
 #pragma once
 
@@ -36,6 +36,9 @@ NODISCARD int host_watch_parent(struct host *h, int fd, struct errmsg *msg);
 
 /* Runs until stopped; returns the signal that ended it or 0. The node is borrowed. */
 int host_run(struct host *h, struct node *node);
+
+/* From any thread: asks for a round, as input would. For store_maker.wake; arg is the host. */
+void host_wake(void *arg);
 
 /* fn(arg) on the loop's thread, before the next round, in the order of the calls. Never runs if the
  * loop ends first. */

@@ -206,6 +206,8 @@ static int start(struct daemon *d, int parent_fd, struct errmsg *msg)
     d->host = host_create(d->tls);
     d->disk = host_disk(d->host, disk_posix_create());
     d->stores = store_rocks_maker_create();
+    d->stores->wake = host_wake;
+    d->stores->wake_arg = d->host;
     if (parent_fd >= 0)
         err = host_watch_parent(d->host, parent_fd, msg);
     for (unsigned i = 0; i < d->conf.n_listen && err == 0; i++)

@@ -7,7 +7,7 @@
 #include "cluster/node/peer.h"
 #include "cluster/node/space.h"
 
-#define FLUSH_LOG_BYTES MIB(32)
+#define FLUSH_LOG_BYTES MIB(16)
 #define SEGMENT_BYTES   MIB(64)
 /* Segments in use beyond which the group that pins the oldest one is flushed. */
 #define SEGMENTS_KEPT 4

@@ -36,7 +36,7 @@ struct node_config {
     const struct node_peer_config *peers; /* all members, this node included */
     unsigned n_peers;
     unsigned election_ticks, heartbeat_ticks; /* 0: limits.h */
-    uint64_t flush_log_bytes; /* flush the store and cut the log each so many bytes; 0: 32 MiB */
+    uint64_t flush_log_bytes; /* flush the store and cut the log each so many bytes; 0: 16 MiB */
     uint64_t segment_bytes;   /* of the WAL; 0: 64 MiB */
 };
 
@@ -63,7 +63,7 @@ struct node;
 /* Opens log and stores in config.data_dir (config is copied). Errors with text for the operator. */
 NODISCARD int node_create(const struct node_config *config, const struct node_env *env,
                           struct node **ret, struct errmsg *msg);
-/* Shutdown and crash are one path: nothing is flushed. Calls nothing of env.net; the host has ended
+/* Shutdown and crash are one path: nothing is flushed, but a flush under way is waited for. Calls nothing of env.net; the host has ended
  * its connections or will, and lets no callback or completion reach this node any more. */
 void node_destroy(struct node *n);
 

@@ -14,7 +14,8 @@
 struct snap_send {
     struct group *group;
     raft_id to;
-    bool started; /* the checkpoint exists */
+    bool started;          /* the checkpoint exists */
+    raft_index flush_from; /* what shall be flushed before it is made; 0: not asked for yet */
     uint64_t id;
     char *dir;
     struct store_image *image;
@@ -125,6 +126,18 @@ raft_index snapshots_hold(const struct group *g)
             hold = s->index;
     }
     return hold;
+}
+
+/* A checkpoint flushes what is not flushed yet and waits for it, on this thread; a flush of its own
+ * before leaves little to it. */
+static bool send_may_start(struct snap_send *s)
+{
+    struct group *g = s->group;
+    if (s->flush_from == 0) {
+        s->flush_from = MAX(g->applied, 1);
+        group_want_flush(g);
+    }
+    return !g->flushing && g->flush_index >= s->flush_from;
 }
 
 /* False: it has ended. */
@@ -308,7 +321,7 @@ void snapshots_tick(struct group *g)
     for (guint i = 0; i < g->sends->len;) {
         struct snap_send *s = g_ptr_array_index(g->sends, i);
         bool alive = true;
-        if (active++ < SENDS_MAX)
+        if (active++ < SENDS_MAX && (s->started || send_may_start(s)))
             alive = (s->started || send_start(s)) && send_tick(s);
         if (alive)
             i++;
