@@ -158,6 +158,9 @@ static bool place(struct search *s, struct entry *call)
     if (!model_step(&next, &call->op->txn, call->match ? &call->op->reply : NULL))
         return false;
     struct seen key = {s->set ^ call->mark, model_hash(&next)};
+    /* Never answered and without effect here: as good as never done. */
+    if (!call->match && key.state == model_hash(&s->state))
+        return false;
     if (g_hash_table_contains(s->seen, &key))
         return false;
     g_hash_table_add(s->seen, g_memdup2(&key, sizeof(key)));
