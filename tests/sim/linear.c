@@ -55,6 +55,7 @@ struct entry {
     struct entry *match; /* the other end of the operation; of a call that never returned: NULL */
     const struct hist_op *op;
     bool is_call;
+    unsigned rank;        /* of a call whose entry's time is known: its place among those, from 1 */
     uint64_t stamp, mark; /* mark: the operation's part in the hash of a set */
 };
 
@@ -72,6 +73,7 @@ struct search {
     struct entry *entries;
     unsigned n;
     unsigned left; /* answered operations that have no place yet */
+    unsigned rank; /* the highest that has a place */
     GHashTable *seen;
     GArray *stack; /* struct done */
     struct model_state state;
@@ -119,6 +121,26 @@ static void link_entries(struct search *s)
     g_hash_table_destroy(calls);
 }
 
+static int by_time(const void *a, const void *b)
+{
+    const struct entry *x = *(struct entry *const *)a, *y = *(struct entry *const *)b;
+    return (x->op->reply.time > y->op->reply.time) - (x->op->reply.time < y->op->reply.time);
+}
+
+/* An answer of a write tells its entry's time, and times rise along the log: only the next one can
+ * have the next place among them. */
+static void rank_entries(struct search *s)
+{
+    GPtrArray *timed = g_ptr_array_new();
+    for (unsigned i = 0; i < s->n; i++)
+        if (s->entries[i].is_call && s->entries[i].match && s->entries[i].op->reply.time)
+            g_ptr_array_add(timed, &s->entries[i]);
+    qsort(timed->pdata, timed->len, sizeof(gpointer), by_time);
+    for (guint i = 0; i < timed->len; i++)
+        ((struct entry *)g_ptr_array_index(timed, i))->rank = i + 1;
+    g_ptr_array_free(timed, TRUE);
+}
+
 static void collect(struct search *s, const struct history *h, unsigned object)
 {
     s->entries = g_new0(struct entry, 2 * (gsize)h->ops->len + 1);
@@ -135,6 +157,7 @@ static void collect(struct search *s, const struct history *h, unsigned object)
         s->left++;
     }
     link_entries(s);
+    rank_entries(s);
 }
 
 static void unlink_entry(struct entry *e)
@@ -155,6 +178,8 @@ static void relink_entry(struct entry *e)
 static bool place(struct search *s, struct entry *call)
 {
     struct model_state next = s->state;
+    if (call->rank > 0 && call->rank != s->rank + 1)
+        return false;
     if (!model_step(&next, &call->op->txn, call->match ? &call->op->reply : NULL))
         return false;
     struct seen key = {s->set ^ call->mark, model_hash(&next)};
@@ -168,6 +193,7 @@ static bool place(struct search *s, struct entry *call)
     g_array_append_val(s->stack, d);
     s->set = key.set;
     s->state = next;
+    s->rank += call->rank > 0;
     unlink_entry(call);
     if (call->match) {
         unlink_entry(call->match);
@@ -205,6 +231,7 @@ static bool take_back(struct search *s, struct entry **ret)
         g_array_set_size(s->stack, s->stack->len - 1);
         s->state = d.before;
         s->set ^= d.call->mark;
+        s->rank -= d.call->rank > 0;
         if (d.call->match) {
             relink_entry(d.call->match);
             s->left++;
