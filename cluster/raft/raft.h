@@ -233,6 +233,11 @@ void raft_get_status(const struct raft *r, struct raft_status *ret);
 unsigned raft_get_progress(const struct raft *r, struct raft_progress_view *ret, unsigned max);
 /* The term of an entry, 0 if compacted or beyond the end. */
 raft_term raft_term_at(const struct raft *r, raft_index index);
+/* Entries from..upto, at least one and no more than fit into `bytes` of payload, for a host whose
+ * state machine fell back behind `applied`. NULL: not all of the range is in memory. They live until
+ * the next input. */
+const struct raft_entry *raft_entries(const struct raft *r, raft_index from, raft_index upto,
+                                      uint64_t bytes, unsigned *ret_n);
 const struct raft_conf *raft_get_conf(const struct raft *r);
 uint64_t raft_log_bytes(const struct raft *r); /* payload held in memory */
 

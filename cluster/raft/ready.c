@@ -111,6 +111,17 @@ raft_term raft_term_at(const struct raft *r, raft_index index)
     return raftlog_term_at(&r->log, index);
 }
 
+const struct raft_entry *raft_entries(const struct raft *r, raft_index from, raft_index upto,
+                                      uint64_t bytes, unsigned *ret_n)
+{
+    uint64_t sum;
+
+    if (from < raftlog_first(&r->log) || upto > raftlog_last(&r->log) || from > upto)
+        return NULL;
+    *ret_n = (unsigned)raftlog_fit(&r->log, from, upto, bytes, UINT32_MAX, &sum);
+    return raftlog_at(&r->log, from);
+}
+
 const struct raft_conf *raft_get_conf(const struct raft *r)
 {
     return &r->conf;
