@@ -11,7 +11,9 @@
  * began after it has completed; a crash leaves a state that is a prefix of the batches, never less
  * than the last flush. So the caller stores its applied index in every batch and replays its log
  * from there. Errors: -ERR_IO, -ERR_CORRUPT, -ERR_NO_SPACE; after one of these from write or flush
- * the store refuses everything (it is unknown what is on disk).
+ * the store refuses everything (it is unknown what is on disk), but -ERR_NO_SPACE lets reads pass:
+ * the batch was refused as a whole, and what is shown is what was there before. Closed and opened
+ * again, when there is room, the store is as after a crash.
  *
  * Threads: one thread writes, flushes and polls; snapshots and iterators may be used from others
  * (read pool, later). RocksDB's flush runs on a thread of the store when the maker has `wake`.
@@ -69,6 +71,9 @@ int store_rocks_open(const char *dir, struct store **ret, struct errmsg *msg);
 struct store_mem_disk;
 struct store_mem_disk *store_mem_disk_create(void);
 void store_mem_disk_destroy(struct store_mem_disk *d);
+/* From now on flushes, or also batches, of all its stores meet a full disk. */
+enum store_mem_room { STORE_MEM_ROOM, STORE_MEM_NO_FLUSH, STORE_MEM_FULL };
+void store_mem_disk_set_room(struct store_mem_disk *d, enum store_mem_room room);
 int store_mem_open(struct store_mem_disk *d, const char *dir, struct store **ret);
 /* What a crash keeps of a store that is open: drops it without a flush; `extra_batches` of the
  * unflushed ones survive. */

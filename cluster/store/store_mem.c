@@ -11,6 +11,7 @@
 
 struct store_mem_disk {
     GHashTable *images; /* char *dir -> struct image */
+    enum store_mem_room room;
 };
 
 /* What is durable under a name. */
@@ -24,6 +25,7 @@ struct mem {
     char *dir;
     struct tree *root;
     GQueue unflushed; /* struct tree *: the root after each batch since the last flush */
+    bool full;        /* a flush or batch found no room: for good, as with RocksDB */
 };
 
 struct store_view {
@@ -61,6 +63,11 @@ void store_mem_disk_destroy(struct store_mem_disk *d)
     g_free(d);
 }
 
+void store_mem_disk_set_room(struct store_mem_disk *d, enum store_mem_room room)
+{
+    d->room = room;
+}
+
 /* Takes the root. */
 static void disk_set(struct store_mem_disk *d, const char *dir, struct tree *root)
 {
@@ -94,6 +101,9 @@ static int mem_get(struct store *s, struct store_view *view, struct bytes key, s
 static int mem_write(struct store *s, const struct store_write *w, size_t n)
 {
     struct mem *m = mem_of(s);
+    m->full |= m->disk->room == STORE_MEM_FULL;
+    if (m->full)
+        return -ERR_NO_SPACE;
     for (size_t i = 0; i < n; i++) {
         switch (w[i].op) {
         case STORE_PUT:
@@ -174,14 +184,19 @@ static void forget_history(struct mem *m)
 static void mem_flush(struct store *s, store_done_fn *done, void *arg)
 {
     struct mem *m = mem_of(s);
-    disk_set(m->disk, m->dir, tree_ref(m->root));
-    forget_history(m);
-    done(arg, 0);
+    m->full |= m->disk->room != STORE_MEM_ROOM;
+    if (!m->full) {
+        disk_set(m->disk, m->dir, tree_ref(m->root));
+        forget_history(m);
+    }
+    done(arg, m->full ? -ERR_NO_SPACE : 0);
 }
 
 static int mem_checkpoint(struct store *s, const char *dir, struct errmsg *msg)
 {
     struct mem *m = mem_of(s);
+    if (m->full || m->disk->room != STORE_MEM_ROOM)
+        return errmsg_set(msg, -ERR_NO_SPACE, "checkpoint %s: no space", dir);
     if (g_hash_table_contains(m->disk->images, dir))
         return errmsg_set(msg, -ERR_EXISTS, "checkpoint %s: it exists", dir);
     disk_set(m->disk, dir, tree_ref(m->root));

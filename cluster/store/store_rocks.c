@@ -65,7 +65,7 @@ static int rocks_get(struct store *s, struct store_view *view, struct bytes key,
 {
     struct rocks *r = rocks_of(s);
     char *text = NULL;
-    if (r->failed < 0)
+    if (r->failed < 0 && r->failed != -ERR_NO_SPACE)
         return r->failed;
     rocksdb_pinnableslice_t *v =
         rocksdb_get_pinned(r->db, view ? view->read : r->read, chars(key), key.n, &text);
