@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cluster/node/compact.h"
+#include "cluster/node/outage.h"
 #include "cluster/node/snapshot.h"
+#include "cluster/node/space.h"
 
 /* Memory is cut at marks, one per so much of the log. */
 #define MARK_BYTES   KIB(256)
@@ -20,9 +22,9 @@ void compact_applied(struct group *g, uint64_t payload)
 
 static bool flush_due(const struct group *g)
 {
-    if (g->flushing)
+    if (g->flushing || g->store_full || !space_for_flush(g->node))
         return false;
-    return (g->flush_wanted && g->applied > g->flush_index) ||
+    return (g->flush_wanted && g->applied > g->flushed) ||
            g->bytes_applied - g->bytes_flushed >= g->node->config.flush_log_bytes;
 }
 
@@ -58,7 +60,7 @@ static bool mark_may_go(const struct group *g, const struct log_mark *m)
 {
     uint64_t behind = g->bytes_applied - m->bytes;
     raft_index hold = snapshots_hold(g);
-    if (m->index > g->flush_index)
+    if (m->index > g->flushed)
         return false;
     if (hold > 0 && m->index > hold && behind <= LOG_HOLD_BYTES)
         return false;
@@ -69,9 +71,14 @@ static void flush_finish(struct group *g)
 {
     struct node *n = g->node;
     g->flushing = g->flush_done = false;
+    if (g->flush_err == -ERR_NO_SPACE) {
+        outage_flush_failed(g);
+        return;
+    }
     if (g->flush_err < 0)
         node_fatal(n, g->flush_err, "group %u: flush the state store in %s", g->gid, g->dir);
-    if (g->flush_index == 0)
+    g->flushed = g->flush_index;
+    if (g->flushed == 0)
         return;
     wal_start(n->wal, g->gid, g->flush_index, g->flush_term, g->flush_time, false);
     raft_index upto = 0;
@@ -101,11 +108,16 @@ bool compact_has_work(const struct group *g)
     return g->flush_done || flush_due(g);
 }
 
+void compact_reopened(struct group *g)
+{
+    g->flushing = g->flush_done = false;
+}
+
 void compact_reset(struct group *g)
 {
     g_queue_clear_full(&g->marks, g_free);
     g_queue_init(&g->marks);
     g->bytes_flushed = g->bytes_applied;
-    g->flush_index = g->applied;
+    g->flushed = g->applied;
     g->flush_wanted = false;
 }

@@ -16,5 +16,8 @@ void compact_applied(struct group *g, uint64_t payload);
 /* Starts a flush that is due, finishes one that is done. Not between collect and apply. */
 void compact_poll(struct group *g);
 bool compact_has_work(const struct group *g);
+/* The store was closed under a flush, or what it holds is what was flushed: no flush is under way.
+ */
+void compact_reopened(struct group *g);
 /* A snapshot replaced the state: nothing of the old log counts. */
 void compact_reset(struct group *g);

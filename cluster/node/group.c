@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A replica's life: what it finds on disk at start, its clock, the requests it takes. */
 #include "cluster/node/group.h"
+#include "cluster/node/outage.h"
 #include "cluster/node/peer.h"
 #include "cluster/node/request.h"
 #include "cluster/node/session.h"
@@ -50,7 +51,9 @@ void group_reopen(struct group *g, const char *replacement)
     struct node *n = g->node;
     struct errmsg msg = {""};
     close_state(g);
-    int err = n->env.stores->replace(n->env.stores, replacement, g->dir);
+    int err = 0;
+    if (replacement)
+        err = n->env.stores->replace(n->env.stores, replacement, g->dir);
     if (err < 0)
         node_fatal(n, err, "rename %s to %s", replacement, g->dir);
     err = open_state(g, &msg);
@@ -214,6 +217,8 @@ void group_destroy(struct group *g)
 
 void group_tick(struct group *g)
 {
+    if (g->paused)
+        return;
     raft_tick(g->raft);
     waits_tick(g->waits);
     snapshots_tick(g);
@@ -221,7 +226,8 @@ void group_tick(struct group *g)
 
 void group_house(struct group *g)
 {
-    if (g->gid == 0)
+    outage_house(g);
+    if (g->gid == 0 && !g->store_full)
         sessions_house(g->sessions);
 }
 
@@ -231,19 +237,19 @@ bool group_is_leader(const struct group *g)
 {
     struct raft_status s;
     raft_get_status(g->raft, &s);
-    return s.role == RAFT_LEADER;
+    return s.role == RAFT_LEADER && !g->paused;
 }
 
 raft_id group_hint(const struct group *g)
 {
     struct raft_status s;
     raft_get_status(g->raft, &s);
-    return s.leader == s.id && s.role != RAFT_LEADER ? RAFT_NONE : s.leader;
+    return s.leader == s.id && !group_is_leader(g) ? RAFT_NONE : s.leader;
 }
 
 void group_step(struct group *g, const struct raft_msg *m)
 {
-    if (raft_step(g->raft, m) == 0)
+    if (!g->paused && raft_step(g->raft, m) == 0)
         g->node->counters.raft_received++;
 }
 
@@ -253,7 +259,9 @@ void group_propose(struct group *g, enum kv_command cmd, struct bytes body, stru
     raft_index index;
     raft_term term;
     struct buf *data = kv_command(cmd, body);
-    int err = raft_propose(g->raft, data, n->env.wall_ns(n->env.ctx), &index, &term);
+    int err = g->store_full ? -ERR_NO_SPACE : 0;
+    if (err == 0)
+        err = raft_propose(g->raft, data, n->env.wall_ns(n->env.ctx), &index, &term);
     buf_unref(data);
     if (err < 0) {
         n->counters.refused++;

@@ -62,7 +62,10 @@ struct group {
     raft_term applied_term;
     uint64_t applied_time;
     const struct raft_entry *to_apply; /* borrowed between collect and apply */
-    unsigned n_to_apply;
+    unsigned n_to_apply;               /* kept while paused */
+
+    bool store_full; /* the state store refuses writes until it is opened again (outage.h) */
+    bool paused;     /* and there is an entry to apply: the core is left alone */
 
     GQueue proposals;     /* struct proposal, by index */
     GPtrArray *new_reads; /* struct request; the next batch */
@@ -74,7 +77,8 @@ struct group {
     /* Flush and compaction. */
     bool flushing, flush_done, flush_wanted;
     int flush_err;
-    raft_index flush_index;
+    raft_index flushed;     /* by the last one that completed */
+    raft_index flush_index; /* of the one under way */
     raft_term flush_term;
     uint64_t flush_time;
     uint64_t bytes_applied, bytes_flushed; /* payload since start; of the last flush */
@@ -110,5 +114,13 @@ void group_fail_requests(struct group *g, int err);
 /* Flush the store and cut the log as soon as possible. */
 void group_want_flush(struct group *g);
 
-/* Closes store and state machine and opens what lies in g->dir now; the core is not touched. */
+/* Stops to lead, as far as requests and transfers are concerned; the core is not touched. */
+void group_yield(struct group *g);
+
+/* Applies entries that follow g->applied to the state machine and moves it on; sink may be NULL. */
+NODISCARD int group_apply_to_state(struct group *g, const struct raft_entry *e, unsigned n,
+                                   const struct kv_sink *sink, uint64_t *ret_payload);
+
+/* Closes store and state machine and opens what lies in g->dir now, `replacement` if not NULL; the
+ * core is not touched. */
 void group_reopen(struct group *g, const char *replacement);

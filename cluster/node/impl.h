@@ -84,6 +84,7 @@ struct node {
     uint64_t last_token;
 
     size_t request_bytes;
+    uint64_t free_bytes; /* on the disk when housekeeping looked (space_free) */
     bool low_space;      /* housekeeping found less free than the reserve */
     bool log_full;       /* a log write found no room and waits for it */
     uint64_t full_since; /* tick */

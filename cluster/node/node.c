@@ -139,6 +139,7 @@ int node_create(const struct node_config *config, const struct node_env *env, st
     n->submitted = g_array_new(FALSE, FALSE, sizeof(struct log_ticket));
     copy_config(n, config);
     n->created_ns = env->mono_ns(env->ctx);
+    n->free_bytes = SPACE_UNKNOWN; /* until the first look */
     conns_init(n);
     err = peers_init(n, msg);
     if (err == 0)

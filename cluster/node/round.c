@@ -2,6 +2,7 @@
 /* A replica's part of a round: take what the core wants, apply, answer (group.h). */
 #include "cluster/node/compact.h"
 #include "cluster/node/group.h"
+#include "cluster/node/outage.h"
 #include "cluster/node/peer.h"
 #include "cluster/node/request.h"
 #include "cluster/node/serve.h"
@@ -36,11 +37,15 @@ static void note_role(struct group *g)
     g->term = s.term;
     g->role = s.role;
     g->leader = s.leader;
-    if (was_leader && (s.role != RAFT_LEADER || other_term)) {
-        set_leading(g, false);
-        group_fail_requests(g, -ERR_NOT_LEADER);
-        snapshots_stop(g);
-    }
+    if (was_leader && (s.role != RAFT_LEADER || other_term))
+        group_yield(g);
+}
+
+void group_yield(struct group *g)
+{
+    set_leading(g, false);
+    group_fail_requests(g, -ERR_NOT_LEADER);
+    snapshots_stop(g);
 }
 
 /* All reads that came since the last round share one read point. */
@@ -103,6 +108,8 @@ static void queue_log(struct group *g, const struct raft_persist *p)
 
 void group_collect(struct group *g)
 {
+    if (g->paused)
+        return;
     ASSERT(g->n_to_apply == 0);
     compact_poll(g);
     ask_read_point(g);
@@ -148,34 +155,46 @@ static void on_changed(void *ctx, struct bytes key, uint64_t version)
     wait_changed(g->waits, key);
 }
 
-static void apply_entries(struct group *g)
+int group_apply_to_state(struct group *g, const struct raft_entry *e, unsigned n,
+                         const struct kv_sink *sink, uint64_t *ret_payload)
 {
-    struct node *n = g->node;
-    const struct raft_entry *last = &g->to_apply[g->n_to_apply - 1];
-    const struct kv_sink sink = {on_reply, on_changed, g};
-    struct kv_entry *entries = arena_array(&n->round, g->n_to_apply, sizeof(*entries));
+    struct kv_entry *entries = arena_array(&g->node->round, n, sizeof(*entries));
+    const struct raft_entry last = e[n - 1];
     uint64_t payload = 0;
-    for (unsigned i = 0; i < g->n_to_apply; i++) {
-        const struct raft_entry *e = &g->to_apply[i];
-        entries[i] = (struct kv_entry){e->index, e->term, e->time_ns, BYTES_NONE};
-        if (e->type == RAFT_ENTRY_DATA)
-            entries[i].data = buf_bytes(e->data);
+    for (unsigned i = 0; i < n; i++) {
+        entries[i] = (struct kv_entry){e[i].index, e[i].term, e[i].time_ns, BYTES_NONE};
+        if (e[i].type == RAFT_ENTRY_DATA)
+            entries[i].data = buf_bytes(e[i].data);
         payload += entries[i].data.n;
     }
-    raft_index index = last->index;
-    raft_term term = last->term;
-    uint64_t time = last->time_ns;
-    int err = kv_apply(g->kv, entries, g->n_to_apply, &sink);
+    int err = kv_apply(g->kv, entries, n, sink);
     if (err < 0)
-        node_fatal(n, err, "group %u: apply entries %" G_GUINT64_FORMAT "..%" G_GUINT64_FORMAT,
-                   g->gid, entries[0].index, index);
-    n->counters.entries_applied += g->n_to_apply;
-    g->applied = index;
-    g->applied_term = term;
-    g->applied_time = time;
+        return err;
+    g->node->counters.entries_applied += n;
+    g->applied = last.index;
+    g->applied_term = last.term;
+    g->applied_time = last.time_ns;
+    *ret_payload = payload;
+    return 0;
+}
+
+static void apply_entries(struct group *g)
+{
+    const struct kv_sink sink = {on_reply, on_changed, g};
+    raft_index first = g->to_apply[0].index;
+    uint64_t payload;
+    int err = group_apply_to_state(g, g->to_apply, g->n_to_apply, &sink, &payload);
+    if (err == -ERR_NO_SPACE) {
+        outage_apply_failed(g);
+        return;
+    }
+    if (err < 0)
+        node_fatal(g->node, err,
+                   "group %u: apply entries %" G_GUINT64_FORMAT "..%" G_GUINT64_FORMAT, g->gid,
+                   first, first + g->n_to_apply - 1);
     g->to_apply = NULL;
     g->n_to_apply = 0;
-    raft_applied(g->raft, index);
+    raft_applied(g->raft, g->applied);
     compact_applied(g, payload);
 }
 
@@ -194,8 +213,10 @@ static void serve_read_batches(struct group *g)
 
 void group_apply(struct group *g)
 {
-    if (g->n_to_apply > 0)
+    if (g->n_to_apply > 0 && !g->paused)
         apply_entries(g);
+    if (g->paused)
+        return;
     struct raft_status s;
     raft_get_status(g->raft, &s);
     if (s.leading)
@@ -211,6 +232,8 @@ void group_persisted(struct group *g, uint64_t ticket)
 
 bool group_has_work(const struct group *g)
 {
+    if (g->paused)
+        return false;
     if (raft_has_ready(g->raft) || g->new_reads->len > 0 || compact_has_work(g))
         return true;
     const struct read_batch *b = g_queue_peek_head((GQueue *)&g->read_batches);

@@ -83,6 +83,8 @@ static int serve_txn(struct conn *c, uint64_t id, struct bytes body)
     int err = kv_check(g->kv, &t);
     if (err < 0)
         return err;
+    if (g->store_full && t.n_writes > 0 && n->n_peers == 0)
+        return -ERR_NO_SPACE; /* there is nobody else to ask */
     if (!group_is_leader(g)) {
         answer_not_leader(c, id, g);
         return 0;

@@ -206,7 +206,7 @@ static int recv_admit(struct group *g, struct conn *c, const struct msg_snap_chu
 
 void snapshot_chunk(struct group *g, struct conn *c, uint64_t id, const struct msg_snap_chunk *m)
 {
-    int err = recv_admit(g, c, m);
+    int err = g->store_full ? -ERR_NO_SPACE : recv_admit(g, c, m);
     if (err < 0) {
         ack(g, c->token, m->id, 0, err);
         return;

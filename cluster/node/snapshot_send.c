@@ -137,7 +137,7 @@ static bool send_may_start(struct snap_send *s)
         s->flush_from = MAX(g->applied, 1);
         group_want_flush(g);
     }
-    return !g->flushing && g->flush_index >= s->flush_from;
+    return !g->flushing && g->flushed >= s->flush_from;
 }
 
 /* False: it has ended. */

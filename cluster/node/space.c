@@ -4,10 +4,10 @@
 
 uint64_t space_free(struct node *n)
 {
-    uint64_t bytes = 0;
+    uint64_t bytes;
     struct disk *d = n->env.disk;
     if (!d->ops->free_bytes || d->ops->free_bytes(d, n->config.data_dir, &bytes) < 0)
-        return 0;
+        return SPACE_UNKNOWN;
     return bytes;
 }
 
@@ -35,9 +35,9 @@ static void free_room(struct node *n)
 
 void space_house(struct node *n)
 {
-    uint64_t free = space_free(n);
+    uint64_t free = n->free_bytes = space_free(n);
     bool room = log_has_room(n);
-    bool low = !room || (free > 0 && free < reserve(n));
+    bool low = !room || free < reserve(n);
     if (low != n->low_space)
         node_log(n, LOG_WARN,
                  "%s dir=%s free_mib=%" G_GUINT64_FORMAT " reserve_mib=%" G_GUINT64_FORMAT,
@@ -66,4 +66,9 @@ bool space_refuses(const struct node *n)
 bool space_paused(const struct node *n)
 {
     return n->log_full;
+}
+
+bool space_for_flush(const struct node *n)
+{
+    return n->free_bytes >= n->config.flush_log_bytes;
 }

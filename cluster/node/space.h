@@ -17,4 +17,8 @@ void space_house(struct node *n);
 void space_log_full(struct node *n);      /* the log's write found no room */
 bool space_refuses(const struct node *n); /* no growth, please */
 bool space_paused(const struct node *n);  /* the log waits for room: no write at all */
-uint64_t space_free(struct node *n);      /* 0: unknown */
+/* What a flush and an opening of a store need is there, as far as is known. A flush that fails
+ * costs an outage (outage.h), so none is begun without. */
+bool space_for_flush(const struct node *n);
+#define SPACE_UNKNOWN UINT64_MAX
+uint64_t space_free(struct node *n); /* SPACE_UNKNOWN: the disk does not tell */

@@ -43,6 +43,8 @@ static const char *note(struct node *n, const struct group *g, const struct raft
                             bytes >> 20);
     if (space_paused(n))
         return "the disk is full: the log waits for room, nothing is acknowledged";
+    if (g->store_full)
+        return "the disk is full: the state store waits for room";
     if (node_log_overdue(n))
         return "a log write has been under way for longer than an election time-out";
     if (s->leader == RAFT_NONE && silent * 2 >= members)
@@ -132,11 +134,12 @@ void serve_node_status(struct conn *c, uint64_t id)
     struct node *n = c->node;
     struct arena *a = &n->scratch;
     struct raft_status s;
+    uint64_t disk_free = space_free(n);
     const struct group *first = g_ptr_array_index(n->groups, 0);
     struct msg_node_status_reply reply = {
         .node = n->config.id,
         .uptime_ms = (n->env.mono_ns(n->env.ctx) - n->created_ns) / 1000000,
-        .disk_free = space_free(n),
+        .disk_free = disk_free == SPACE_UNKNOWN ? 0 : disk_free,
         .n_groups = n->groups->len,
         .groups = arena_array(a, n->groups->len, sizeof(*reply.groups)),
         .counters = arena_array(a, 64, sizeof(*reply.counters)),
