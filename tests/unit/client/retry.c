@@ -215,6 +215,27 @@ TEST(a_restarted_leader_is_asked_again_at_once_and_keeps_its_name)
     assert_int_equal(retries(x.client), before + 1);
 }
 
+TEST(a_connection_that_ends_under_a_request_is_no_reason_to_ask_another_node)
+{
+    T_OK(get_key(x.client, 0, NULL));
+    unsigned n = fake_count(x.fake, 0);
+    fake_script(x.fake, 1, HANG_UP, 0);
+    T_OK(get_key(x.client, 0, NULL));
+    assert_int_equal(fake_count(x.fake, 0), n + 2);
+    assert_int_equal(fake_seen(x.fake, 0, n + 1).node, 1);
+}
+
+TEST(a_fresh_connection_that_ends_too_is_one)
+{
+    T_OK(get_key(x.client, 0, NULL));
+    unsigned n = fake_count(x.fake, 0);
+    fake_script(x.fake, 1, HANG_UP, 0);
+    fake_script(x.fake, 1, HANG_UP, 0);
+    T_OK(get_key(x.client, 0, NULL));
+    assert_int_equal(fake_seen(x.fake, 0, n + 1).node, 1);
+    assert_int_equal(fake_seen(x.fake, 0, n + 2).node, 2);
+}
+
 TEST(one_stale_connection_tells_of_all)
 {
     struct txn t[4] = {0};
@@ -309,7 +330,9 @@ T_MAIN(ONE(a_put_is_answered), ONE(a_read_has_no_name_and_opens_no_session),
        ONE(an_answer_that_was_lost_is_heard_the_second_time),
        THREE(a_new_leader_is_asked_under_the_same_name), ONE(busy_is_asked_again),
        ONE(a_refusal_is_final), THREE(a_restarted_leader_is_asked_again_at_once_and_keeps_its_name),
-       ONE(one_stale_connection_tells_of_all), ONE(a_question_to_one_node_survives_its_restart),
+       THREE(a_connection_that_ends_under_a_request_is_no_reason_to_ask_another_node),
+       THREE(a_fresh_connection_that_ends_too_is_one), ONE(one_stale_connection_tells_of_all),
+       ONE(a_question_to_one_node_survives_its_restart),
        ONE(a_question_to_a_node_that_is_down_says_which), ONE(a_wait_answers_with_the_new_value),
        ONE(a_wait_whose_time_is_over_says_so_in_either_message),
        ONE(a_wait_ends_though_nobody_answers), THREE(a_wait_goes_on_at_the_next_leader))

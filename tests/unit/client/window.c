@@ -174,6 +174,8 @@ TEST(two_clients_of_one_thread_do_not_meddle_with_each_other)
     T_EVENTUALLY(fake_count(x.fake, MSG_txn) == before + 1);
     fake_release(x.fake);
     T_OK(txn_wait(x.client, &a, 0, NULL));
+    assert_int_equal(fake_executed(x.fake), 2);
+    assert_int_equal(fake_executed(y.fake), 1 + ARRAY_LEN(b));
     fixture_finish(&y);
 }
 

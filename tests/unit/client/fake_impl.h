@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* fake_impl.h - what the files of the fake share: fake_node.c serves, fake_orders.c is fake_node.h.
+ */
+#pragma once
+
+#include <pthread.h>
+#include "cluster/base/tls.h"
+#include "tests/unit/client/fake_node.h"
+
+#define NODES 3
+
+struct held {
+    struct fake_conn *conn; /* NULL: it is gone */
+    struct buf *body;
+    unsigned type;
+    uint64_t id;
+};
+
+struct script {
+    enum fake_step step;
+    uint32_t arg;
+};
+
+struct fake_node {
+    uint32_t id; /* its address in the conf */
+    int listener;
+    GQueue script;
+    uint32_t tell;
+    bool tell_set, hang;
+    uint64_t hello_cluster;
+    uint32_t hello_node, hello_protocol;
+    unsigned accepted, closed;
+    struct tls_ctx *tls;
+};
+
+struct fake_conn {
+    struct fake_node *node;
+    int fd;
+    struct tls_conn *tls; /* NULL over a Unix socket */
+    bool ready, greeted, closing;
+    GByteArray *in;
+};
+
+struct fake {
+    pthread_mutex_t lock;
+    pthread_t thread;
+    int wake;
+    bool stop, release;
+    const char *dir, *conf;
+    struct fake_node nodes[NODES];
+    unsigned n_nodes;
+    uint32_t leader;
+    GPtrArray *conns, *held;
+    GArray *seen;        /* struct fake_seen */
+    GHashTable *results; /* "client.seq" -> struct buf, the request's body */
+    uint64_t last_session, live_above;
+    unsigned changed_bytes;
+};
+
+void *fake_main(void *fake); /* the thread */
+void fake_conn_free(struct fake *f, struct fake_conn *c);
