@@ -244,7 +244,9 @@ raft_id group_hint(const struct group *g)
 {
     struct raft_status s;
     raft_get_status(g->raft, &s);
-    return s.leader == s.id && !group_is_leader(g) ? RAFT_NONE : s.leader;
+    /* A lone replica is still the one to ask, if only for the reason of its refusal. */
+    bool silent = g->paused && g->node->n_peers > 0;
+    return s.leader == s.id && (s.role != RAFT_LEADER || silent) ? RAFT_NONE : s.leader;
 }
 
 void group_step(struct group *g, const struct raft_msg *m)
