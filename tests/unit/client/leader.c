@@ -115,7 +115,7 @@ TEST(a_failed_probe_says_why_for_each_node)
     fake_stop(x.fake, 1);
     fake_identity(x.fake, 2, FAKE_CLUSTER, 5, 1);
     fake_tell(x.fake, 3, 1);
-    T_ERR(ERR_UNREACHABLE, client_probe(x.client, 300, &msg));
+    T_ERR(ERR_UNREACHABLE, client_probe(x.client, 1000, &msg));
     T_CONTAINS(msg.text, "node n1 at unix:");
     T_CONTAINS(msg.text, "Connection refused");
     T_CONTAINS(msg.text, "n5 of cluster");

@@ -180,7 +180,8 @@ TEST(a_deadline_ends_a_write_and_does_not_blame_the_leader)
     T_OK(put_key(x.client, 0, NULL));
     unsigned conns = fake_accepted(x.fake, 1);
     fake_script(x.fake, 1, HOLD, 0);
-    T_ERR(ERR_TIMEOUT, put_key(x.client, 1, NULL));
+    T_ERR(ERR_TIMEOUT, put_key(x.client, 500, NULL)); /* long enough to send it on any machine */
+    T_EVENTUALLY(fake_count(x.fake, MSG_txn) == 2);
     fake_release(x.fake);
     T_EVENTUALLY(fake_executed(x.fake) == 2);
     assert_int_equal(retries(x.client), 0);
