@@ -263,7 +263,8 @@ static void *attempt_main(void *arg)
     volume_thread_cancel(&a->cancel);
     a->end = (struct attempt_end){.state = ATTEMPT_RUNNING, .exit_code = -1};
     int rc = run(a);
-    if (rc < 0 && a->end.state == ATTEMPT_RUNNING) {
+    bool fenced = rc < 0 && a->door && a->door->lost;
+    if (fenced || (rc < 0 && a->end.state == ATTEMPT_RUNNING)) {
         /* Neither the command's fault nor this node's disk: the cluster's. It does not count. */
         a->end.state = ATTEMPT_LOST;
         if (!a->msg.text[0])

@@ -3,24 +3,29 @@
 
 #include <string.h>
 
-/* Levenshtein's distance; names are short. */
+#define LENGTH_MAX 60
+
+/* Insertions, deletions, changes and swaps of neighbours; names are short. */
 static size_t distance(const char *a, const char *b)
 {
-    size_t n = strlen(b), row[64];
-    if (strlen(a) > 60 || n > 60)
+    size_t n = strlen(b), rows[3][LENGTH_MAX + 1];
+    if (strlen(a) > LENGTH_MAX || n > LENGTH_MAX)
         return 99;
     for (size_t j = 0; j <= n; j++)
-        row[j] = j;
+        rows[0][j] = j;
     for (size_t i = 1; a[i - 1]; i++) {
-        size_t corner = row[0];
+        size_t *row = rows[i % 3], *above = rows[(i - 1) % 3], *before = rows[(i + 1) % 3];
         row[0] = i;
         for (size_t j = 1; j <= n; j++) {
-            size_t up = row[j], change = corner + (a[i - 1] != b[j - 1]);
-            row[j] = MIN(MIN(up, row[j - 1]) + 1, change);
-            corner = up;
+            size_t best = above[j - 1] + (a[i - 1] != b[j - 1]);
+            best = MIN(best, above[j] + 1);
+            best = MIN(best, row[j - 1] + 1);
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+                best = MIN(best, before[j - 2] + 1);
+            row[j] = best;
         }
     }
-    return row[n];
+    return rows[strlen(a) % 3][n];
 }
 
 /* The name nearest to what was written, or NULL if none is near. */

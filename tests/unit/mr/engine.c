@@ -347,6 +347,30 @@ TEST(map_outputs_lost_with_their_node_are_made_again)
     rig_end(&g);
 }
 
+TEST(outputs_of_two_executions_of_a_random_map_are_never_mixed)
+{
+    struct rig g;
+    rig_begin(&g, 2);
+    rig_put(&g, "/in", "x\n");
+    rig_lead(&g, 2);
+    /* The map goes to node 1 and is made again elsewhere after the first reduce has its output. */
+    assert_int_equal(
+        rig_submit(&g, "random",
+                   "input: /in\nreduces: 2\n"
+                   "map: r=$(od -An -N8 -tx8 /dev/urandom); seq 40 | sed \"s/$/\t$r/\"\n"
+                   "reduce: [ $MR_PARTITION = 0 -o $MR_ATTEMPT -gt 1 ] || { sleep 1; "
+                   "exit 1; }; cut -f2 | uniq\n"),
+        0);
+    T_EVENTUALLY(strstr(rig_cat(&g, "random", "status"), "reduces   2 done 1"));
+    rig_stop(&g, 1);
+    assert_string_equal(rig_wait(&g, "random"), "done");
+    char **lines = g_strsplit(rig_output(&g, "random"), "\n", -1);
+    assert_int_equal(g_strv_length(lines), 3); /* one of each part, and the end */
+    assert_string_equal(lines[0], lines[1]);
+    g_strfreev(lines);
+    rig_end(&g);
+}
+
 TEST(a_node_that_restarts_begins_with_nothing)
 {
     struct rig g;
@@ -380,6 +404,30 @@ TEST(a_job_goes_on_whenever_the_coordinator_changes)
         usleep((useconds_t)rng_below(&r, 60000)); /* any moment will do: this is no wait */
     }
     assert_string_equal(rig_sorted(rig_output(&g, "moving")), want);
+    rig_end(&g);
+}
+
+static int running_maps(struct rig *g, const char *name)
+{
+    const char *at = strstr(rig_cat(g, name, "status"), " running ");
+    return at ? atoi(at + strlen(" running ")) : 0;
+}
+
+TEST(lost_sessions_do_not_count_against_tries)
+{
+    struct rig g;
+    rig_begin(&g, 2);
+    const char *want = make_books(&g, 6, 6000);
+    assert_int_equal(rig_submit(&g, "fenced",
+                                "input: /in/*\nsplit: 4K\nreduces: 2\ntries: 1\nmap: sleep 0.05; "
+                                "tr -cs A-Za-z '\\n' | grep .\nreduce: @count\n"),
+                     0);
+    for (int i = 0; i < 3; i++) {
+        T_EVENTUALLY(running_maps(&g, "fenced") > 0);
+        rig_expire(&g);
+    }
+    assert_string_equal(rig_wait(&g, "fenced"), "done");
+    assert_string_equal(rig_sorted(rig_output(&g, "fenced")), want);
     rig_end(&g);
 }
 
@@ -459,8 +507,10 @@ T_MAIN(T(built_in_word_count_equals_a_count_in_memory),
        T(an_attempt_without_progress_is_killed_and_run_again),
        T(an_input_that_changes_fails_the_job), T(kill_is_in_effect_when_the_write_returns),
        T(map_outputs_lost_with_their_node_are_made_again),
+       T(outputs_of_two_executions_of_a_random_map_are_never_mixed),
        T(a_node_that_restarts_begins_with_nothing),
-       T(a_job_goes_on_whenever_the_coordinator_changes), T(two_coordinators_at_once_do_no_harm),
+       T(a_job_goes_on_whenever_the_coordinator_changes),
+       T(lost_sessions_do_not_count_against_tries), T(two_coordinators_at_once_do_no_harm),
        T(a_bad_spec_is_refused_and_last_error_says_why),
        T(the_spec_of_a_running_job_cannot_be_changed_and_that_of_an_ended_one_runs_anew),
        T(an_ended_job_leaves_no_hidden_files_and_no_splits))

@@ -23,12 +23,39 @@ static const char *keep(char *s)
     return s;
 }
 
+/* What the services made; alive until their sessions are lost or the services stop. */
+struct made {
+    struct client *client;
+    struct client_options o;
+};
+static GArray *made;
+static pthread_mutex_t made_lock = PTHREAD_MUTEX_INITIALIZER;
+
 /* The services make their clients from a conf: here all are of the one cluster. */
-int client_create(const struct client_options *o UNUSED, struct client **ret,
-                  struct errmsg *msg UNUSED)
+int client_create(const struct client_options *o, struct client **ret, struct errmsg *msg UNUSED)
 {
-    *ret = fake_client_create(current->cluster);
+    struct made m = {fake_client_create(current->cluster), *o};
+    pthread_mutex_lock(&made_lock);
+    if (!made)
+        made = g_array_new(FALSE, FALSE, sizeof(struct made));
+    g_array_append_val(made, m);
+    pthread_mutex_unlock(&made_lock);
+    *ret = m.client;
     return 0;
+}
+
+void rig_expire(struct rig *r UNUSED)
+{
+    pthread_mutex_lock(&made_lock);
+    for (guint i = 0; i < made->len; i++) {
+        struct made *m = &g_array_index(made, struct made, i);
+        if (!client_session(m->client))
+            continue;
+        fake_expire(m->client);
+        m->o.on_session_lost(m->o.ctx);
+    }
+    g_array_set_size(made, 0);
+    pthread_mutex_unlock(&made_lock);
 }
 
 static int fetch(void *ctx, uint32_t node, const struct msg_fetch *m, struct enc *reply)
@@ -104,6 +131,8 @@ void rig_begin(struct rig *r, unsigned nodes)
     uid_t uid = geteuid();
     *r = (struct rig){.nodes = nodes, .cluster = fake_cluster_create()};
     current = r;
+    if (made)
+        g_array_set_size(made, 0);
     r->client = fake_client_create(r->cluster);
     struct volume_options o = {.client = r->client};
     T_OK_MSG(volume_open(&o, &r->v, &msg), &msg);

@@ -30,6 +30,9 @@ void rig_lead(struct rig *r, unsigned node); /* moves leadership; 0: nobody lead
 void rig_stop(struct rig *r, unsigned node); /* its spills are gone with it */
 void rig_start(struct rig *r, unsigned node);
 
+/* The sessions of all services end, as if they had expired. Not while one is being stopped. */
+void rig_expire(struct rig *r);
+
 /* Whole files by path; parents must be there. */
 void rig_write(struct rig *r, const char *path, const char *text, size_t n);
 void rig_put(struct rig *r, const char *path, const char *text);

@@ -77,6 +77,7 @@ TEST(errors_name_file_line_key_and_what_to_do)
 {
     bad("input: /a\n\nreducer: x\n", "wc.job:3: reducer: unknown key (did you mean \"reduce\"?)");
     bad("inptu: /a\n", "wc.job:1: inptu: unknown key (did you mean \"input\"?)");
+    bad("input: /a\nmpa: cat\n", "wc.job:2: mpa: unknown key (did you mean \"map\"?)");
     bad("colour: red\n", "wc.job:1: colour: unknown key (see /jobs/README)");
     bad("input: /a\nmap: @wrods\n",
         "wc.job:2: map: @wrods: unknown built-in (did you mean \"@words\"?)");
