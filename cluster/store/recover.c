@@ -120,9 +120,9 @@ static int classify(struct recovery *r, struct found *file)
     err = close_reader(r);
     if (err == 0 && v == BATCH_NEWER)
         err = errmsg_set(r->msg, -ERR_FORMAT,
-                         "segment %016" G_GINT64_MODIFIER "x of %s was written by a newer version "
-                         "of raftfs (this one knows format %u): use that version",
-                         file->seq, r->pool->dir, WAL_VERSION);
+                         "%s/%016" G_GINT64_MODIFIER "x%s has log format %u, this version of "
+                         "raftfs knows %u: use the newer version that wrote it",
+                         r->pool->dir, file->seq, WAL_SEGMENT_SUFFIX, b.version, WAL_VERSION);
     return err;
 }
 

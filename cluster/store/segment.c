@@ -237,9 +237,12 @@ enum batch_verdict batch_decode(const uint8_t *p, uint64_t seq, uint64_t offset,
     if (memcmp(h->magic, WAL_MAGIC, sizeof(h->magic)) != 0 ||
         get_le32(h->crc) != crc32c(0, h, CRC_AT))
         return BATCH_NONE;
-    if (get_le32(h->version) > WAL_VERSION)
+    if (get_le32(h->version) > WAL_VERSION) {
+        *ret = (struct batch){.version = get_le32(h->version)};
         return BATCH_NEWER;
+    }
     const struct batch b = {
+        .version = get_le32(h->version),
         .seq = get_le64(h->seq),
         .number = get_le64(h->number),
         .offset = get_le64(h->offset),
@@ -247,7 +250,7 @@ enum batch_verdict batch_decode(const uint8_t *p, uint64_t seq, uint64_t offset,
         .bytes = get_le32(h->bytes),
         .records = get_le32(h->records),
     };
-    if (get_le32(h->version) != WAL_VERSION || b.offset != offset ||
+    if (b.version != WAL_VERSION || b.offset != offset ||
         b.flags != (offset == 0 ? WAL_BATCH_FIRST : 0) || batch_length(b.bytes) > size - offset ||
         memcmp(h->reserved, zeroes, sizeof(zeroes)) != 0)
         return BATCH_NONE;

@@ -77,7 +77,7 @@ NODISCARD int segment_pool_roll(struct segment_pool *p, uint64_t bytes);
 
 struct batch {
     uint64_t seq, number, offset;
-    uint32_t flags, bytes, records;
+    uint32_t version, flags, bytes, records;
 };
 
 void batch_encode(const struct batch *b, struct wal_batch_head *ret);
@@ -88,7 +88,7 @@ enum batch_verdict {
     BATCH_OK,
     BATCH_NONE,  /* not a valid head */
     BATCH_OTHER, /* a valid head, but of segment ret->seq */
-    BATCH_NEWER, /* a later format version */
+    BATCH_NEWER, /* of the later format ret->version */
 };
 /* p: the 64 bytes at `offset` of segment seq, which is `size` long. */
 enum batch_verdict batch_decode(const uint8_t *p, uint64_t seq, uint64_t offset, uint64_t size,

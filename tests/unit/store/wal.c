@@ -551,7 +551,7 @@ TEST(a_failed_sync_ends_the_log)
     log_finish(&l);
 }
 
-TEST(a_newer_format_is_refused_with_a_text)
+TEST(a_newer_format_is_refused_with_file_and_versions)
 {
     struct log l;
     three_batches(&l);
@@ -559,8 +559,9 @@ TEST(a_newer_format_is_refused_with_a_text)
     put_le32(h->version, WAL_VERSION + 1);
     put_le32(h->crc, crc32c(0, h, offsetof(struct wal_batch_head, crc)));
     T_ERR(ERR_FORMAT, log_open(&l));
+    T_CONTAINS(l.msg.text, "/0000000000000001.seg has log format 2, ");
+    T_CONTAINS(l.msg.text, "knows 1");
     T_CONTAINS(l.msg.text, "newer version");
-    T_CONTAINS(l.msg.text, "0000000000000001");
     log_finish(&l);
 }
 
@@ -626,5 +627,5 @@ T_MAIN(T(a_new_log_is_empty), T(what_was_acknowledged_survives_power_loss),
        T(damage_is_found_again_at_the_next_start), T(a_missing_segment_is_damage),
        T(the_missing_oldest_segment_is_damage_to_the_groups_that_need_it),
        T(swapped_segments_are_damage), T(a_damaged_first_batch_is_damage_if_others_follow),
-       T(a_failed_sync_ends_the_log), T(a_newer_format_is_refused_with_a_text),
+       T(a_failed_sync_ends_the_log), T(a_newer_format_is_refused_with_file_and_versions),
        T(a_full_disk_is_seen_one_segment_ahead), T(freed_segments_end_a_full_disk))
