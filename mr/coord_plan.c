@@ -8,6 +8,7 @@
 #include "cluster/base/clock.h"
 
 #define RECORDS_PER_TXN 16
+#define DELETES_PER_TXN 1000
 
 /* A file that is compressed by its name cannot be cut at line ends. */
 static int check_compressed(const struct spec *s, GArray *files, struct errmsg *msg)
@@ -56,24 +57,40 @@ static void put_map(struct txn *t, struct coord *c, struct coord_job *j, const s
     put_task(t, c, j, &r);
 }
 
+/* A run's records of an earlier planning, by us or by a coordinator before. Like every write here
+ * it compares the job's head: who is deposed must not remove what its successor has written. */
+static int delete_records(struct coord *c, struct coord_job *j, char table, struct bytes head)
+{
+    struct bytes lo, hi, key = key_job(&c->arena, c->state.shards, j->name);
+    key_tasks_range(&c->arena, c->state.shards, table, j->name, j->rec.epoch, &lo, &hi);
+    for (;;) {
+        struct txn t CLEANUP(txn_finish) = {0};
+        txn_bytes_at(&t, key, 0, head);
+        txn_delete_range(&t, lo, hi, DELETES_PER_TXN);
+        int rc = txn_run(c->state.client, &t, 0, c->state.cancel);
+        if (rc < 0)
+            return rc;
+        if (!t.reply.n_deleted || t.reply.deleted[0].value < DELETES_PER_TXN)
+            return 0;
+    }
+}
+
 /* All records of the run, in steps; only the job's record makes them count. */
 static int write_records(struct coord *c, struct coord_job *j, const struct plan *p,
                          unsigned reduces)
 {
-    struct bytes lo, hi;
     struct enc job CLEANUP(enc_finish) = {0};
     enc_job_record(&job, &j->rec);
+    struct bytes head = bytes_of(job.p, JOB_HEAD_COORD);
     for (const char *table = "ts"; *table; table++) {
-        key_tasks_range(&c->arena, c->state.shards, *table, j->name, j->rec.epoch, &lo, &hi);
-        int rc = state_delete_range(&c->state, lo, hi);
+        int rc = delete_records(c, j, *table, head);
         if (rc < 0)
             return rc;
     }
     guint n = p->tasks->len + reduces;
     for (guint i = 0; i < n; i += RECORDS_PER_TXN) {
         struct txn t CLEANUP(txn_finish) = {0};
-        txn_bytes_at(&t, key_job(&c->arena, c->state.shards, j->name), 0,
-                     bytes_of(job.p, JOB_HEAD_COORD));
+        txn_bytes_at(&t, key_job(&c->arena, c->state.shards, j->name), 0, head);
         for (guint k = i; k < MIN(n, i + RECORDS_PER_TXN); k++) {
             struct task_record r = {.kind = TASK_REDUCE, .index = k - p->tasks->len};
             if (k < p->tasks->len)

@@ -73,17 +73,22 @@ static const char *make_books(struct rig *g, unsigned n, size_t bytes)
     return want;
 }
 
-#define RUN(g, name, spec)                                                                         \
-    do {                                                                                           \
-        int rc_ = rig_submit((g), (name), (spec));                                                 \
-        if (rc_)                                                                                   \
-            print_error("%s", rig_cat((g), NULL, "last-error"));                                   \
-        assert_int_equal(rc_, 0);                                                                  \
-        const char *end_ = rig_wait((g), (name));                                                  \
-        if (strcmp(end_, "done") != 0)                                                             \
-            print_error("%s", rig_cat((g), (name), "error"));                                      \
-        assert_string_equal(end_, "done");                                                         \
-    } while (0)
+static void expect_done(struct rig *g, const char *name)
+{
+    const char *end = rig_wait(g, name);
+    if (strcmp(end, "done") != 0)
+        print_error("%s", rig_cat(g, name, "error"));
+    assert_string_equal(end, "done");
+}
+
+static void run(struct rig *g, const char *name, const char *spec)
+{
+    int rc = rig_submit(g, name, spec);
+    if (rc)
+        print_error("%s", rig_cat(g, NULL, "last-error"));
+    assert_int_equal(rc, 0);
+    expect_done(g, name);
+}
 
 /* --- results ---------------------------------------------------------------------------------- */
 
@@ -92,7 +97,7 @@ TEST(built_in_word_count_equals_a_count_in_memory)
     struct rig g;
     rig_begin(&g, 2);
     const char *want = make_books(&g, 5, 20000);
-    RUN(&g, "wc", "input: /in/*\nmap: @words\nreduce: @count\nreduces: 3\nsplit: 4K\n");
+    run(&g, "wc", "input: /in/*\nmap: @words\nreduce: @count\nreduces: 3\nsplit: 4K\n");
     assert_string_equal(rig_sorted(rig_output(&g, "wc")), want);
     rig_end(&g);
 }
@@ -102,7 +107,7 @@ TEST(commands_give_the_same_result_as_built_ins)
     struct rig g;
     rig_begin(&g, 2);
     const char *want = make_books(&g, 3, 9000);
-    RUN(&g, "wc",
+    run(&g, "wc",
         "input: /in/*\n"
         "map: tr -cs A-Za-z '\\n' | grep .\n"
         "reduce: uniq -c | awk '{ print $2 \"\\t\" $1 }'\n"
@@ -118,7 +123,7 @@ TEST(an_indexer_sees_the_name_of_its_input_file)
     rig_mkdir(&g, "/in");
     rig_put(&g, "/in/a", "apple\nbeet\n");
     rig_put(&g, "/in/b", "beet");
-    RUN(&g, "idx",
+    run(&g, "idx",
         "input: /in\nreduces: 1\n"
         "map: awk -v f=\"$MR_INPUT\" -v OFS='\\t' '{ print $1, f }'\n"
         "reduce:\n"
@@ -140,7 +145,7 @@ TEST(a_map_only_job_keeps_lines_in_order)
             g_string_append_printf(want, "line %d\n", i);
     }
     rig_write(&g, "/in", s->str, s->len);
-    RUN(&g, "each", "input: /in\nsplit: 2K\nmap: awk '$2 % 7 == 0'\n");
+    run(&g, "each", "input: /in\nsplit: 2K\nmap: awk '$2 % 7 == 0'\n");
     assert_string_equal(rig_output(&g, "each"), want->str);
     g_string_free(s, TRUE);
     g_string_free(want, TRUE);
@@ -154,7 +159,7 @@ TEST(grep_n_counts_lines_of_whole_files)
     rig_mkdir(&g, "/in");
     rig_put(&g, "/in/a", "x\nneedle one\n");
     rig_put(&g, "/in/b", "needle two");
-    RUN(&g, "grep", "input: /in/*\nmap: @grep -n 'needle (one|two)'\n");
+    run(&g, "grep", "input: /in/*\nmap: @grep -n 'needle (one|two)'\n");
     assert_string_equal(rig_output(&g, "grep"), "/in/a:2:needle one\n/in/b:1:needle two\n");
     rig_end(&g);
 }
@@ -164,7 +169,7 @@ TEST(sums_are_exact_and_not_only_counts)
     struct rig g;
     rig_begin(&g, 2);
     rig_put(&g, "/in", "a\t5\nb\t-2\na\t9223372036854775800\nb\t1\n");
-    RUN(&g, "sum", "input: /in\nreduce: @sum\nreduces: 1\n");
+    run(&g, "sum", "input: /in\nreduce: @sum\nreduces: 1\n");
     assert_string_equal(rig_output(&g, "sum"), "a\t9223372036854775805\nb\t-1\n");
     rig_end(&g);
 }
@@ -174,7 +179,7 @@ TEST(empty_input_gives_empty_parts)
     struct rig g;
     rig_begin(&g, 1);
     rig_put(&g, "/in", "");
-    RUN(&g, "none", "input: /in\nmap: @words\nreduce: @count\nreduces: 2\n");
+    run(&g, "none", "input: /in\nmap: @words\nreduce: @count\nreduces: 2\n");
     assert_string_equal(rig_output(&g, "none"), "");
     assert_non_null(rig_read(&g, "/jobs/none/out/part-00001"));
     rig_end(&g);
@@ -185,7 +190,7 @@ TEST(a_command_runs_once_for_each_file_of_a_packed_task)
     struct rig g;
     rig_begin(&g, 1);
     make_books(&g, 8, 100);
-    RUN(&g, "count", "input: /in/*\nmap: cat >/dev/null; echo \"$MR_INPUT $MR_TASK\"\n");
+    run(&g, "count", "input: /in/*\nmap: cat >/dev/null; echo \"$MR_INPUT $MR_TASK\"\n");
     const char *out = rig_output(&g, "count");
     assert_non_null(strstr(out, "/in/0 m-00000\n"));
     assert_non_null(strstr(out, "/in/7 m-00000\n"));
@@ -197,7 +202,7 @@ TEST(each_map_runs_once_when_nothing_goes_wrong)
     struct rig g;
     rig_begin(&g, 2);
     make_books(&g, 8, 500);
-    RUN(&g, "jobcount",
+    run(&g, "jobcount",
         "input: /in/*\nsplit: file\nreduce: @count\n"
         "map: cat > /dev/null; echo reporter:counter:test,runs,1 >&2; echo run\n");
     assert_string_equal(rig_output(&g, "jobcount"), "run\t8\n");
@@ -210,7 +215,7 @@ TEST(a_reducer_that_stops_reading_early_is_a_success)
     struct rig g;
     rig_begin(&g, 1);
     make_books(&g, 2, 300000);
-    RUN(&g, "head", "input: /in/*\nmap: @words\nreduce: head -n 1\nreduces: 1\n");
+    run(&g, "head", "input: /in/*\nmap: @words\nreduce: head -n 1\nreduces: 1\n");
     assert_string_equal(rig_output(&g, "head"), "last\t1\n");
     rig_end(&g);
 }
@@ -220,7 +225,7 @@ TEST(ok_exit_says_which_exit_codes_are_no_failure)
     struct rig g;
     rig_begin(&g, 1);
     make_books(&g, 2, 200);
-    RUN(&g, "none", "input: /in/*\nmap: grep nothing-like-it\nok-exit: 0 1\n");
+    run(&g, "none", "input: /in/*\nmap: grep nothing-like-it\nok-exit: 0 1\n");
     assert_string_equal(rig_output(&g, "none"), "");
     rig_end(&g);
 }
@@ -232,7 +237,7 @@ TEST(attempts_that_crash_are_run_again_and_leave_no_trace_in_the_output)
     struct rig g;
     rig_begin(&g, 2);
     const char *want = make_books(&g, 4, 6000);
-    RUN(&g, "crash",
+    run(&g, "crash",
         "input: /in/*\nsplit: 4K\nreduces: 2\ntries: 4\n"
         "map: tr -cs A-Za-z '\\n' | grep . ; [ $MR_ATTEMPT -gt 2 ] || { echo garbage; kill -9 $$; "
         "}\n"
@@ -280,7 +285,7 @@ TEST(an_attempt_without_progress_is_killed_and_run_again)
     struct rig g;
     rig_begin(&g, 1);
     rig_put(&g, "/in", "one\n");
-    RUN(&g, "stuck", "input: /in\ntimeout: 300ms\nmap: [ $MR_ATTEMPT -gt 1 ] || sleep 1000; cat\n");
+    run(&g, "stuck", "input: /in\ntimeout: 300ms\nmap: [ $MR_ATTEMPT -gt 1 ] || sleep 1000; cat\n");
     assert_string_equal(rig_output(&g, "stuck"), "one\n");
     T_CONTAINS(rig_cat(&g, "stuck", "status"), "failed 1");
     rig_end(&g);
@@ -342,7 +347,7 @@ TEST(map_outputs_lost_with_their_node_are_made_again)
         0);
     T_EVENTUALLY(strstr(rig_cat(&g, "lost", "status"), "phase     reduce"));
     rig_stop(&g, 3);
-    assert_string_equal(rig_wait(&g, "lost"), "done");
+    expect_done(&g, "lost");
     assert_string_equal(rig_sorted(rig_output(&g, "lost")), want);
     rig_end(&g);
 }
@@ -363,7 +368,7 @@ TEST(outputs_of_two_executions_of_a_random_map_are_never_mixed)
         0);
     T_EVENTUALLY(strstr(rig_cat(&g, "random", "status"), "reduces   2 done 1"));
     rig_stop(&g, 1);
-    assert_string_equal(rig_wait(&g, "random"), "done");
+    expect_done(&g, "random");
     char **lines = g_strsplit(rig_output(&g, "random"), "\n", -1);
     assert_int_equal(g_strv_length(lines), 3); /* one of each part, and the end */
     assert_string_equal(lines[0], lines[1]);
@@ -383,7 +388,7 @@ TEST(a_node_that_restarts_begins_with_nothing)
     T_EVENTUALLY(!strstr(rig_cat(&g, "again", "status"), "done 0 running 0"));
     rig_stop(&g, 2);
     rig_start(&g, 2);
-    assert_string_equal(rig_wait(&g, "again"), "done");
+    expect_done(&g, "again");
     assert_string_equal(rig_sorted(rig_output(&g, "again")), want);
     rig_end(&g);
 }
@@ -426,7 +431,7 @@ TEST(lost_sessions_do_not_count_against_tries)
         T_EVENTUALLY(running_maps(&g, "fenced") > 0);
         rig_expire(&g);
     }
-    assert_string_equal(rig_wait(&g, "fenced"), "done");
+    expect_done(&g, "fenced");
     assert_string_equal(rig_sorted(rig_output(&g, "fenced")), want);
     rig_end(&g);
 }
@@ -441,7 +446,7 @@ TEST(two_coordinators_at_once_do_no_harm)
         rig_submit(&g, "two", "input: /in/*\nsplit: 4K\nreduces: 3\nmap: @words\nreduce: @count\n"),
         0);
     mr_service_lead(g.node[3], true);
-    assert_string_equal(rig_wait(&g, "two"), "done");
+    expect_done(&g, "two");
     assert_string_equal(rig_sorted(rig_output(&g, "two")), want);
     rig_end(&g);
 }
@@ -472,7 +477,7 @@ TEST(the_spec_of_a_running_job_cannot_be_changed_and_that_of_an_ended_one_runs_a
     assert_int_equal(rig_submit(&g, "x", fast), -ETXTBSY);
     assert_int_equal(rig_ctl(&g, "x", "kill"), 0);
     fast = "input: /in\nmap: cat\n";
-    RUN(&g, "x", fast);
+    run(&g, "x", fast);
     assert_string_equal(rig_output(&g, "x"), "one\n");
     assert_string_equal(rig_read(&g, "/jobs/x/spec"), fast);
     assert_string_equal(rig_read(&g, "/jobs/.history/x.1/spec"), slow);
@@ -485,7 +490,7 @@ TEST(an_ended_job_leaves_no_hidden_files_and_no_splits)
     struct rig g;
     rig_begin(&g, 1);
     make_books(&g, 2, 300);
-    RUN(&g, "wc", "input: /in/*\nmap: @words\nreduce: @count\n");
+    run(&g, "wc", "input: /in/*\nmap: @words\nreduce: @count\n");
     T_EVENTUALLY(!rig_exists(&g, "/jobs/wc/.work-1"));
     T_CONTAINS(rig_cat(&g, "wc", "progress"), "done  map 1/1 100%  reduce 1/1 100%");
     T_CONTAINS(rig_cat(&g, "wc", "plan"), "reduce     @count");
