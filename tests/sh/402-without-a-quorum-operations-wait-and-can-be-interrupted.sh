@@ -15,7 +15,7 @@ wait_for 10 opened || fail "dd did not open its file"
 node_kill 1 && node_kill 2
 
 say "a write waits"
-sh -c 'echo y >mnt/g' &
+sh -c 'echo y >mnt/g' 9>&- &
 waiting=$!
 no_leader() { ! ctl status >status 2>&1; }
 wait_for 20 no_leader || fail "status still reports a leader"

@@ -63,13 +63,13 @@ cleanup() {
     status=$?
     trap '' INT TERM
     cd / || :
-    for m in $mounts; do
-        is_mounted "$m" && { unmount "$m" || umount -l "$m" || fusermount3 -uz "$m"; } 2>/dev/null
-    done
-    # Daemons of embedded stores end with their raftfs; what is left was started here.
+    # A mount whose cluster is gone cannot be unmounted in order: end the daemons first.
     for pid in $nodes; do kill -CONT "$pid"; kill -KILL "$pid"; done 2>/dev/null
     for pid in $(pgrep -f -- "$T/" 2>/dev/null); do
         [ "$pid" = $$ ] || kill -KILL "$pid" 2>/dev/null
+    done
+    for m in $mounts; do
+        is_mounted "$m" && { umount -l "$m" || fusermount3 -uz "$m"; } 2>/dev/null
     done
     if [ $status -ne 0 ] && [ $status -ne 77 ]; then
         for log in "$T"/*.log "$T"/*/*.log; do
