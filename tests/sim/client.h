@@ -11,9 +11,10 @@
 #include "tests/sim/linear.h"
 #include "tests/sim/sim.h"
 
-#define CLIENT_KNOWN 8 /* objects */
-#define NO_OBJECT    UINT32_MAX
-#define ANSWERS_KEPT 64
+#define CLIENT_KNOWN   8 /* objects */
+#define NO_OBJECT      UINT32_MAX
+#define ANSWERS_KEPT   64
+#define CLIENT_WAIT_MS 2000
 
 enum request_kind { ASK_TXN, ASK_WAIT, ASK_OPEN, ASK_CLOSE, ASK_KEEPALIVE };
 

@@ -18,6 +18,7 @@ enum fault_kind {
     FAULT_CLOG,
     FAULT_BREAK,
     FAULT_PAUSE,
+    FAULT_FROZEN,
     FAULT_SLOW_DISK,
     FAULT_HUNG_DISK,
     FAULT_SYNC_ERROR,
@@ -86,6 +87,8 @@ void fault_draw(struct sim *s)
     p->conn_break = some(r, 3000);
     p->sync_time = one_of(r, 0, US(300), MS(8));
     p->sync_slow = some(r, 50000);
+    /* Some clocks are really bad: then two leaders overlap for long, and no read may mind. */
+    p->drift_ppm = rng_below(r, 3) ? 5000 : 300000;
     p->big_values = rng_below(r, 4) == 0;
     draw_pace(r, p);
     if (rng_below(r, 4) == 0) { /* everybody at one place, and often: stale reads show there */
@@ -184,6 +187,21 @@ static void cut(struct sim *s, uint64_t mask, const char *what)
     s->counters.partitions++;
     block_all(s, mask, true);
     end_later(s, FAULT_SPLIT, 0, duration)->mask = mask;
+}
+
+/* Cut off from the other nodes and asleep until they have another leader: when it wakes up, it
+ * still believes that it leads, and the clients see it. */
+static void fault_frozen(struct sim *s, unsigned victim)
+{
+    uint64_t election =
+        MS(TICK_MS) * (s->profile.election_ticks ? s->profile.election_ticks : ELECTION_TICKS);
+    uint64_t duration = 2 * election + rng_below(&s->rng, 3 * election);
+    uint64_t mask = split_mask(s, 1u << victim, true) & ~split_mask(s, 1, true);
+    trace_line(s, "FAULT n%u is cut off, and pauses for %.3f s", victim, (double)duration / 1e9);
+    s->counters.partitions++;
+    block_all(s, mask, true);
+    end_later(s, FAULT_SPLIT, 0, duration + rng_below(&s->rng, 2 * election))->mask = mask;
+    host_pause(sim_node(s, victim), duration);
 }
 
 static void fault_links(struct sim *s, enum fault_kind kind, unsigned victim)
@@ -342,6 +360,9 @@ static void fault_run(struct sim *s, struct event *e)
     case FAULT_ONE_WAY:
     case FAULT_CLOG:
         fault_links(s, kind, victim);
+        return;
+    case FAULT_FROZEN:
+        fault_frozen(s, victim);
         return;
     case FAULT_BREAK:
         trace_line(s, "FAULT connections break");

@@ -136,10 +136,10 @@ static void call_ticks(struct sim_node *sn, void *arg)
         node_tick(sn->node);
 }
 
+/* When the node's clock has made so many ticks. */
 static uint64_t tick_time(const struct sim_node *sn, uint64_t tick)
 {
-    uint64_t passed = tick * MS(TICK_MS);
-    return sn->booted_at + (uint64_t)((int64_t)passed - (int64_t)passed / 1000000 * sn->drift_ppm);
+    return sn->booted_at + tick * (MS(TICK_MS) * 1000 / (uint64_t)(1000000 + sn->drift_ppm)) * 1000;
 }
 
 static void tick_run(struct sim *s, struct event *e)
@@ -227,7 +227,8 @@ void host_start(struct sim_node *sn)
     ASSERT(!sn->node);
     sn->life++;
     sn->booted_at = s->now;
-    sn->drift_ppm = (int64_t)rng_below(&s->rng, 10001) - 5000;
+    sn->drift_ppm = (int64_t)rng_below(&s->rng, 2 * s->profile.drift_ppm + 1);
+    sn->drift_ppm -= (int64_t)s->profile.drift_ppm;
     sn->ticks = 1;
     sn->round_posted = sn->paused = sn->leading = false;
     sn->up_wanted = true;

@@ -108,9 +108,9 @@ static void say_total(double seconds)
            N(crashes), N(power_losses), N(fatals), N(torn_sectors), N(torn_tails), N(pauses),
            N(partitions), N(frames_lost));
     printf("operations %llu unknown %llu retries %llu answered-twice %llu sessions-lost %llu "
-           "client-deaths %llu\n",
-           N(ops), N(unknown_ops), N(retries), N(answers_twice), N(sessions_lost),
-           N(client_deaths));
+           "client-deaths %llu old-leader-asked %llu\n",
+           N(ops), N(unknown_ops), N(retries), N(answers_twice), N(sessions_lost), N(client_deaths),
+           N(old_leader_asked));
 #undef N
 }
 

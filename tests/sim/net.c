@@ -127,6 +127,8 @@ static void deliver(struct sim *s, struct arrival *a)
         ASSERT(frame_parse(a->frame, &d.frame, &used) == 0 && used == a->frame.n);
         note_frame(s, c, &d.frame);
     }
+    if (c->node && c->far == 0 && c->node->leading && host_leader(s) != c->at)
+        s->counters.old_leader_asked++;
     c->opened |= a->kind == ARRIVE_OPEN;
     c->closed |= a->kind == ARRIVE_END;
     if (c->client)

@@ -13,7 +13,8 @@ struct client_request *request_new(struct sim_client *k, enum request_kind kind)
     r->called_at = s->now;
     r->session = k->session;
     r->object = NO_OBJECT;
-    r->patience = MS(300) + rng_below(&s->client_rng, SEC(3));
+    r->patience = s->profile.fast ? MS(30) + rng_below(&s->client_rng, MS(500))
+                                  : MS(300) + rng_below(&s->client_rng, SEC(3));
     return r;
 }
 
@@ -112,7 +113,8 @@ static void put_request(const struct sim_client *k, const struct client_request 
         put_txn(k, r, a, e, id);
         return;
     case ASK_WAIT: {
-        struct msg_wait m = {key_of(a, r->object, r->txn.reads[0].cell), r->wait_version, 2000};
+        struct msg_wait m = {key_of(a, r->object, r->txn.reads[0].cell), r->wait_version,
+                             CLIENT_WAIT_MS};
         FRAME(e, wait, id, &m);
         return;
     }

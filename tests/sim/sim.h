@@ -33,6 +33,7 @@ struct profile {
     unsigned nodes, clients, ops_per_client, window;
     bool fast;                                /* short elections, short faults, many of them */
     unsigned election_ticks, heartbeat_ticks; /* 0: the node's defaults */
+    unsigned drift_ppm;                       /* a node's clock may be off by that much */
     uint64_t fault_time;                      /* how long faults happen */
     uint64_t think;                           /* mean pause of a client between operations */
     uint64_t fault_pause;                     /* mean time between faults */
@@ -44,14 +45,14 @@ struct profile {
     unsigned sync_slow;                         /* a sync that takes 20 times as long */
     bool big_values;
     unsigned objects;    /* that clients use; 0: all. One alone gets many reads */
-    unsigned weight[16]; /* of each enum fault_kind (fault.c) */
+    unsigned weight[17]; /* of each enum fault_kind (fault.c) */
 };
 
 /* What happened, to tell whether faults reached what they are meant to reach. */
 struct sim_counters {
     uint64_t events, frames, syncs, crashes, power_losses, fatals, pauses, partitions, elections,
         snapshots, flushes, torn_sectors, torn_tails, ops, unknown_ops, retries, answers_twice,
-        sessions_lost, frames_lost, client_deaths, simulated;
+        sessions_lost, frames_lost, client_deaths, old_leader_asked, simulated;
 };
 
 /* What a node has told others that it keeps: a restart must not forget it. */

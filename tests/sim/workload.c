@@ -205,6 +205,7 @@ static struct client_request *wait_for_change(struct sim_client *k, unsigned obj
     r->object = object;
     get(&r->txn, 0);
     r->wait_version = k->known[object][0].version;
+    r->patience = MS(CLIENT_WAIT_MS) + SEC(1);
     return r;
 }
 
