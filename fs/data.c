@@ -46,7 +46,7 @@ static int pipeline_next(struct pipeline *q, bool cancelable, struct piece **ret
 
 static int pipeline_start(struct pipeline *q, struct piece *p)
 {
-    int rc = volume_outcome(q->v, txn_start(q->v->client, &p->t), q->session);
+    int rc = volume_start(q->v, &p->t, q->session);
     if (rc == 0)
         q->count++;
     return rc > 0 ? -EIO : rc;

@@ -159,13 +159,19 @@ static void drop_flushed(struct vnode *vn, int rc)
 
 int vnode_flush_claimed(struct vnode *vn)
 {
+    /* Read before the data is taken: a loss of the session drops what is dirty before a new one is
+     * known. So what is taken was written under this session or a later one, and is sent under no
+     * later one than this (DESIGN 4.3: never replayed under a new session). */
+    uint64_t session = volume_session(vn->v);
     if (!take_dirty(vn))
         return 0;
     /* A flush that was begun ends, however long it takes: a block write that were left behind could
      * land on top of a later one. */
     struct client_cancel *x = volume_cancel();
     volume_thread_cancel(NULL);
+    volume_thread_session(session);
     int rc = flush_buffer(vn, &vn->flushing);
+    volume_thread_session(0);
     volume_thread_cancel(x);
     drop_flushed(vn, rc);
     return rc;

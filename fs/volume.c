@@ -13,6 +13,7 @@
 /* --- running transactions --------------------------------------------------------------------- */
 
 static __thread struct client_cancel *thread_cancel;
+static __thread uint64_t thread_session; /* 0: whichever is open */
 static __thread struct rng thread_rng;
 static __thread bool thread_rng_seeded;
 
@@ -92,9 +93,21 @@ int volume_outcome(struct volume *v, int rc, uint64_t session)
     return -err_errno(rc);
 }
 
+void volume_thread_session(uint64_t session)
+{
+    thread_session = session;
+}
+
+int volume_start(struct volume *v, struct txn *t, uint64_t session)
+{
+    t->session = thread_session;
+    return volume_outcome(v, txn_start(v->client, t), session);
+}
+
 int volume_run(struct volume *v, struct txn *t)
 {
     uint64_t session = volume_session(v);
+    t->session = thread_session;
     return volume_outcome(v, txn_run(v->client, t, 0, thread_cancel), session);
 }
 

@@ -91,9 +91,12 @@ struct volume_file {
 };
 
 /* --- volume.c --- */
+/* The session that writes run by this thread belong to; 0: whichever is open. */
+void volume_thread_session(uint64_t session);
 /* Runs a transaction: 0; 1: a compare did not hold (t->reply.failed), look again; or an errno. */
 NODISCARD int volume_run(struct volume *v, struct txn *t);
 /* The same with the outcome of txn_wait and friends; session: volume_session() before the start. */
+NODISCARD int volume_start(struct volume *v, struct txn *t, uint64_t session); /* txn_start */
 NODISCARD int volume_outcome(struct volume *v, int rc, uint64_t session);
 uint64_t volume_session(struct volume *v);
 /* Sees to it that a session is alive and registered before something is held open under it. */

@@ -87,12 +87,20 @@ static int drain_started(struct client *c, uint64_t deadline_ns, struct client_c
     return 0;
 }
 
-/* Encodes the transaction; a write has its name. */
-static void encode(struct client_call *call)
+/* Encodes the transaction; a write has its name. What belongs to an ended session is not sent under
+ * its successor. */
+static int encode(struct client *c, struct client_call *call)
 {
+    const struct msg_txn *m = &call->txn->m;
+
+    if (m->n_writes && call->txn->session && call->txn->session != m->client) {
+        session_release_seq(c, m->client, m->seq);
+        return -ERR_NO_SESSION;
+    }
     call->client = call->txn->m.client;
     call->seq = call->txn->m.seq;
-    FRAME(&call->frame, txn, call->request, &call->txn->m);
+    FRAME(&call->frame, txn, call->request, m);
+    return 0;
 }
 
 /* Without waiting: -ERR_BUSY if there is no session yet or no place in the window. */
@@ -103,9 +111,7 @@ static int name_now(struct client *c, struct client_call *call)
 
     if (m->n_writes)
         r = session_take_seq(c, &m->client, &m->seq, &m->acked_below);
-    if (r == 0)
-        encode(call);
-    return r;
+    return r < 0 ? r : encode(c, call);
 }
 
 static int name_in_time(struct client *c, struct client_call *call, uint64_t deadline_ns,
@@ -121,9 +127,7 @@ static int name_in_time(struct client *c, struct client_call *call, uint64_t dea
     r = drain_started(c, deadline_ns, cancel);
     if (r == 0)
         r = session_wait_seq(c, deadline_ns, cancel, &m->client, &m->seq, &m->acked_below);
-    if (r == 0)
-        encode(call);
-    return r;
+    return r < 0 ? r : encode(c, call);
 }
 
 static int start(struct client *c, struct txn *t, uint64_t deadline_ns,

@@ -77,6 +77,8 @@ void client_cancel_reset(struct client_cancel *x);
  * until the run has ended. Zero is a valid empty txn: `struct txn t = {0};`.
  */
 struct txn {
+    uint64_t session; /* run its writes only under this one, else -ERR_NO_SESSION; 0: whichever is
+                         open */
     struct arena arena;
     struct msg_txn m; /* arrays grow in the arena */
     uint32_t cap_compares, cap_reads, cap_writes;
