@@ -212,7 +212,7 @@ void listener_close(struct listener *l)
 {
     uv_close((uv_handle_t *)l->poll, on_handle_closed);
     close(l->fd);
-    if (l->path)
-        (void)unlink(l->path);
+    /* The socket's name stays: by now it may be a successor's, and the next start takes a dead one
+     * over (as it must after a crash). */
     g_free(l->path);
 }
