@@ -31,6 +31,7 @@ struct host {
     uv_signal_t on_term, on_int;
     uv_poll_t parent;
     int parent_fd;
+    bool parent_ended;
     struct net_uv *net;
     struct node *node;
     uint64_t next_tick_ns;
@@ -169,6 +170,7 @@ static void on_parent(uv_poll_t *p, int status, int events)
     if (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)))
         return;
     uv_poll_stop(p);
+    h->parent_ended = true;
     h->stopping = true;
 }
 
@@ -269,6 +271,7 @@ int host_run(struct host *h, struct node *node)
 {
     h->node = node;
     h->input = true;
+    h->stopping = false;
     h->next_tick_ns = clock_mono_ns() + TICK_NS;
     net_uv_set_handler(h->net, node_net_handler(node));
     uv_timer_start(&h->timer, on_timer, TICK_MS, 0);
@@ -276,7 +279,7 @@ int host_run(struct host *h, struct node *node)
     uv_check_start(&h->check, on_check);
     uv_signal_start(&h->on_term, on_signal, SIGTERM);
     uv_signal_start(&h->on_int, on_signal, SIGINT);
-    if (h->parent_fd >= 0)
+    if (h->parent_fd >= 0 && !h->parent_ended)
         uv_poll_start(&h->parent, UV_READABLE | UV_DISCONNECT, on_parent);
     uv_run(&h->loop, UV_RUN_DEFAULT);
     net_uv_flush(h->net);

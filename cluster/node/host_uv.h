@@ -34,7 +34,8 @@ struct disk *host_disk(struct host *h, struct disk *disk);
  * supervisor, dead or alive. */
 NODISCARD int host_watch_parent(struct host *h, int fd, struct errmsg *msg);
 
-/* Runs until stopped; returns the signal that ended it or 0. The node is borrowed. */
+/* Runs until stopped; returns the signal that ended it or 0. The node is borrowed. May be called
+ * again: the same node goes on. */
 int host_run(struct host *h, struct node *node);
 
 /* From any thread: asks for a round, as input would. For store_maker.wake; arg is the host. */

@@ -18,7 +18,7 @@
 #define FETCHES_MAX 256
 
 struct fetch {
-    struct job_runner *s;
+    struct node *node;
     uint64_t conn_token, id;
     struct buf *body;
     struct enc answer;
@@ -83,11 +83,11 @@ static void answer(void *arg) /* on the loop's thread */
 {
     struct fetch *f = arg;
 
-    node_answer(f->s->node, f->conn_token, enc_view(&f->answer));
+    node_answer(f->node, f->conn_token, enc_view(&f->answer));
     fetch_free(f);
 }
 
-static void serve(struct fetch *f)
+static void serve(struct job_runner *s, struct fetch *f)
 {
     struct arena a CLEANUP(arena_finish) = {0};
     struct msg_status refused = {.status = ERR_INVALID};
@@ -97,10 +97,10 @@ static void serve(struct fetch *f)
         FRAME(&f->answer, status, f->id, &refused);
     } else {
         size_t at = frame_begin(&f->answer);
-        mr_service_fetch(f->s->mr, &m, &f->answer);
+        mr_service_fetch(s->mr, &m, &f->answer);
         frame_end(&f->answer, at, MSG_fetch_reply, f->id);
     }
-    host_post(f->s->host, answer, f);
+    host_post(s->host, answer, f);
 }
 
 static void *fetch_main(void *arg)
@@ -115,7 +115,7 @@ static void *fetch_main(void *arg)
             continue;
         }
         pthread_mutex_unlock(&s->lock);
-        serve(f);
+        serve(s, f);
         pthread_mutex_lock(&s->lock);
     }
     pthread_mutex_unlock(&s->lock);
@@ -133,8 +133,10 @@ static bool on_other(void *arg, struct net_conn *c, enum role role, unsigned typ
         g_free(f);
         return false;
     }
-    *f = (struct fetch){
-        .s = s, .conn_token = node_conn_token(s->node, c), .id = id, .body = buf_copy(body)};
+    *f = (struct fetch){.node = s->node,
+                        .conn_token = node_conn_token(s->node, c),
+                        .id = id,
+                        .body = buf_copy(body)};
     pthread_mutex_lock(&s->lock);
     bool room =
         g_queue_get_length(&s->fetches) < FETCHES_MAX && (role == ROLE_NODE || role == ROLE_CLIENT);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,9 @@
 #include "cluster/node/job_service.h"
 
 #define EXIT_USAGE 2
+/* A private store (no TLS: Unix sockets only) is mounted and unmounted often. Recovery reads one or
+ * two segments in full, whatever is in them: 64 MiB take 0.1 s each. */
+#define PRIVATE_SEGMENT_BYTES MIB(16)
 
 /* Services in the order of their start, ended by NULL; stopped in the reverse order. */
 static const struct service *const services[] = {&job_service, NULL};
@@ -41,7 +45,8 @@ struct daemon {
     struct store_maker *stores;
     struct node *node;
     void *services[ARRAY_LEN(services)];
-    size_t n_started;
+    size_t n_started;  /* of services, that are told of things */
+    size_t n_stopping; /* that are being stopped */
 };
 
 /* --- what the node asks of its host ------------------------------------------------------------
@@ -94,7 +99,7 @@ static void on_other(void *ctx, struct net_conn *c, enum role role, unsigned typ
             return;
     struct enc CLEANUP(enc_finish) e = {0};
     const struct msg_status m = {
-        .status = ERR_INVALID,
+        .status = d->n_stopping > 0 ? ERR_BUSY : ERR_INVALID,
         .detail = bytes_str("this node knows no such request"),
     };
     FRAME(&e, status, id, &m);
@@ -163,6 +168,7 @@ static int start_node(struct daemon *d, struct errmsg *msg)
         .n_peers = c->n_peers,
         .election_ticks = c->election_ticks,
         .heartbeat_ticks = c->heartbeat_ticks,
+        .segment_bytes = c->ca ? 0 : PRIVATE_SEGMENT_BYTES,
     };
     const struct node_env env = {
         .disk = d->disk,
@@ -221,9 +227,33 @@ static int start(struct daemon *d, int parent_fd, struct errmsg *msg)
     return err;
 }
 
+static void *stop_services(void *arg)
+{
+    struct daemon *d = arg;
+    for (size_t i = d->n_stopping; i-- > 0;)
+        if (services[i]->stop)
+            services[i]->stop(d->services[i]);
+    host_stop(d->host);
+    return NULL;
+}
+
+/* The loop goes on until they have stopped, or a second signal ends it. */
+static void run_until_services_stopped(struct daemon *d)
+{
+    pthread_t thread;
+    d->n_stopping = d->n_started;
+    d->n_started = 0;
+    if (pthread_create(&thread, NULL, stop_services, d) != 0) {
+        stop_services(d);
+        return;
+    }
+    (void)host_run(d->host, d->node);
+    (void)pthread_join(thread, NULL);
+}
+
 static void finish(struct daemon *d)
 {
-    while (d->n_started > 0) {
+    while (d->n_started > 0) { /* only if the start failed */
         size_t i = --d->n_started;
         if (services[i]->stop)
             services[i]->stop(d->services[i]);
@@ -269,6 +299,7 @@ static int run(const struct options *o)
                   d.conf.node, d.conf.cluster, d.conf.listen[0], d.conf.data);
         int number = host_run(d.host, d.node);
         log_event(LOG_INFO, "stop why=\"%s\"", number ? strsignal(number) : "the parent ended");
+        run_until_services_stopped(&d);
     }
     finish(&d);
     return err < 0 ? EXIT_FAILURE : EXIT_SUCCESS;

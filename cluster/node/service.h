@@ -3,10 +3,12 @@
  * service.h - what runs in a raftfsd beside the node (the job service of mr/): main.c has the table
  * of them and knows nothing else about them.
  *
- * Everything is called on the loop's thread. A service with threads of its own comes back to it
- * with host_post and answers requests there with node_answer. start comes when the node exists and
- * does not run yet; stop after the loop has ended and before the node goes: no thread of the
- * service may be left when it returns. NULL members are skipped.
+ * Everything but stop is called on the loop's thread. A service with threads of its own comes back
+ * to it with host_post and answers requests there with node_answer. start comes when the node exists
+ * and does not run yet. stop is the last call and comes on another thread, while the loop goes on:
+ * what the service still has to say to the cluster may have to go through this very node. No thread
+ * of the service may be left when it returns, but what it has posted may run later, as long as the
+ * node exists. NULL members are skipped.
  */
 #pragma once
 
