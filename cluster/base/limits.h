@@ -32,7 +32,8 @@
 #define FRAME_BODY_MAX MIB(4)
 /* A client may have so many requests outstanding, in any order (DESIGN 3.3). */
 #define SESSION_WINDOW 64
-#define SESSIONS_MAX   100000
+/* Mounts at once; further ones are told BUSY. One SESSION_REPLY lists them all. */
+#define SESSIONS_MAX 4096
 
 /* Replication: one append message and what may be in flight to one follower. */
 #define APPEND_BYTES_MAX     MIB(1)

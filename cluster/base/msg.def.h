@@ -105,7 +105,7 @@ enum hello_purpose { HELLO_MAIN = 0, HELLO_BULK = 1 };
 #define KEEPALIVE_FIELDS(F, L)     F(U64, client)
 /* The live client ids (linearizable), for the reclaim of orphans and locks. */
 #define SESSION_LIST_FIELDS(F, L)  F(U8, unused)
-#define SESSION_REPLY_FIELDS(F, L) F(U16, status) F(U64, client) L(counter, live, 4096)
+#define SESSION_REPLY_FIELDS(F, L) F(U16, status) F(U64, client) L(counter, live, SESSIONS_MAX)
 
 /* Which group leads where: answered by any node at once from what it knows. */
 #define LOCATE_FIELDS(F, L) F(U16, shard)

@@ -28,6 +28,9 @@ void serve_locate(struct conn *c, uint64_t id, const struct msg_locate *m)
     CONN_ANSWER(n, c->token, locate_reply, id, &reply);
 }
 
+/* What one reply lists (msg.def.h). */
+#define STATUS_GROUPS_MAX 64
+
 /* --- status ----------------------------------------------------------------------------------- */
 
 /* Why there is no service here, or what is special; empty when all is well. */
@@ -140,13 +143,13 @@ void serve_node_status(struct conn *c, uint64_t id)
         .node = n->config.id,
         .uptime_ms = (n->env.mono_ns(n->env.ctx) - n->created_ns) / 1000000,
         .disk_free = disk_free == SPACE_UNKNOWN ? 0 : disk_free,
-        .n_groups = n->groups->len,
-        .groups = arena_array(a, n->groups->len, sizeof(*reply.groups)),
+        .n_groups = MIN(n->groups->len, STATUS_GROUPS_MAX),
+        .groups = arena_array(a, STATUS_GROUPS_MAX, sizeof(*reply.groups)),
         .counters = arena_array(a, 64, sizeof(*reply.counters)),
     };
     raft_get_status(first->raft, &s);
     reply.note = bytes_str(note(n, first, &s));
-    for (guint i = 0; i < n->groups->len; i++)
+    for (guint i = 0; i < reply.n_groups; i++)
         fill_group(n, g_ptr_array_index(n->groups, i), &reply.groups[i]);
     reply.n_counters = fill_counters(n, reply.counters, 64);
     CONN_ANSWER(n, c->token, node_status_reply, id, &reply);
