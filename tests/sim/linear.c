@@ -105,7 +105,8 @@ static void link_entries(struct search *s)
 {
     GHashTable *calls = g_hash_table_new(NULL, NULL);
     struct entry *last = &s->head;
-    qsort(s->entries, s->n, sizeof(*s->entries), by_stamp);
+    if (s->n)
+        qsort(s->entries, s->n, sizeof(*s->entries), by_stamp);
     for (unsigned i = 0; i < s->n; i++) {
         struct entry *e = &s->entries[i];
         e->prev = last;
@@ -135,7 +136,8 @@ static void rank_entries(struct search *s)
     for (unsigned i = 0; i < s->n; i++)
         if (s->entries[i].is_call && s->entries[i].match && s->entries[i].op->reply.time)
             g_ptr_array_add(timed, &s->entries[i]);
-    qsort(timed->pdata, timed->len, sizeof(gpointer), by_time);
+    if (timed->len)
+        qsort(timed->pdata, timed->len, sizeof(gpointer), by_time);
     for (guint i = 0; i < timed->len; i++)
         ((struct entry *)g_ptr_array_index(timed, i))->rank = i + 1;
     g_ptr_array_free(timed, TRUE);
@@ -310,7 +312,8 @@ static void print_stuck(const struct search *s, const struct history *h, unsigne
         if (op->object == object)
             g_ptr_array_add(ops, op);
     }
-    qsort(ops->pdata, ops->len, sizeof(gpointer), by_return);
+    if (ops->len)
+        qsort(ops->pdata, ops->len, sizeof(gpointer), by_return);
     for (guint i = 0; i < ops->len; i++)
         if (g_ptr_array_index(ops, i) == s->stuck)
             at = i;
