@@ -195,8 +195,8 @@ TEST(random_messages_of_a_member_end_no_process)
 {
     struct cluster *c = cluster_create(&(struct cluster_options){.n = 3});
     struct rng rng = t_rng();
-    EVENTUALLY(c, cluster_leader(c) == 1 || cluster_leader(c) == 3);
     cluster_kill(c, 2);
+    EVENTUALLY(c, cluster_leader(c) == 1 || cluster_leader(c) == 3);
     const struct net_peer node2 = {ROLE_NODE, 2, false, -1, "node"};
     const struct msg_hello hello = {
         .protocol = 1, .cluster = CLUSTER_ID, .node = 2, .incarnation = 201};
