@@ -27,6 +27,7 @@ void fake_expire(struct client *c);
 /* The n-th write from now on (1: the next) fails with this code, unexecuted; 0: none. */
 void fake_fail_write(struct client *c, unsigned n, int err);
 
+/* Requests of the thread that made the client. */
 unsigned fake_reads(const struct client *c);
 unsigned fake_writes(const struct client *c);
 /* Keys with this tag ('I', 'C', ...) in all shards. */
