@@ -2,12 +2,13 @@
 /*
  * jobs.h - /jobs as files: the overlay that fs/fuse lays over the real directory (DESIGN 5).
  *
- *   /jobs/README /jobs/last-error           synthetic
- *   /jobs/NAME.job                          a spec: closing or renaming it into place submits the
- * job /jobs/NAME/                             real: spec, out/, tasks/; overlaid with status
- * progress counters error plan   a snapshot made when opened ctl takes verbs; `kill` is in effect
- * when the write returns wait                                  reading it blocks until the job has
- * ended; not listed /jobs/.history/NAME.RUN/                earlier runs, all real files
+ * - /jobs/README and /jobs/last-error are synthetic.
+ * - /jobs/NAME.job is a spec: closing it or renaming it into place submits the job.
+ * - /jobs/NAME/ is real (spec, out/, tasks/), overlaid with status, progress, counters, error and
+ *   plan, each a snapshot made when opened; ctl, which takes verbs (`kill` is in effect when the
+ *   write returns) and lists them when read; wait, whose reading blocks until the job has ended and
+ *   which is not listed.
+ * - /jobs/.history/NAME.RUN/ holds earlier runs, all real files.
  */
 #pragma once
 
