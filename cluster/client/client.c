@@ -16,6 +16,7 @@ int client_create(const struct client_options *o, struct client **ret, struct er
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&c->changed, &attr);
+    pthread_cond_init(&c->keeper_work, &attr);
     pthread_condattr_destroy(&attr);
 
     r = client_cancel_init(&c->keeper_cancel);
@@ -38,6 +39,7 @@ void client_destroy(struct client *c)
     tls_ctx_destroy(c->tls);
     client_cancel_finish(&c->keeper_cancel);
     pthread_cond_destroy(&c->changed);
+    pthread_cond_destroy(&c->keeper_work);
     pthread_mutex_destroy(&c->lock);
     g_free(c->name);
     g_free(c);

@@ -58,7 +58,9 @@ struct client {
     struct client_stats stats; /* atomic each */
 
     pthread_mutex_t lock;
-    pthread_cond_t changed;               /* the window moved, the keeper has work, stop */
+    pthread_cond_t changed;               /* the window moved, a session was opened or lost */
+    unsigned n_waiting;                   /* lock; threads that wait for `changed` */
+    pthread_cond_t keeper_work;           /* only the keeper waits for it */
     uint64_t session;                     /* lock; 0 none */
     bool session_lost, session_opening;   /* lock */
     uint64_t next_seq;                    /* lock */

@@ -8,8 +8,8 @@
 #include "cluster/base/rng.h"
 #include "cluster/client/impl.h"
 
-/* Waits on `changed` for a moment; the caller looks again. The lock is held. */
-static void wait_changed(struct client *c, unsigned ms)
+/* Waits for a moment; the caller looks again. The lock is held. */
+static void wait_moment(struct client *c, pthread_cond_t *cond, unsigned ms)
 {
     struct timespec until;
 
@@ -20,7 +20,21 @@ static void wait_changed(struct client *c, unsigned ms)
         until.tv_sec++;
         until.tv_nsec -= 1000000000;
     }
-    (void)pthread_cond_timedwait(&c->changed, &c->lock, &until);
+    (void)pthread_cond_timedwait(cond, &c->lock, &until);
+}
+
+static void wait_changed(struct client *c)
+{
+    c->n_waiting++;
+    wait_moment(c, &c->changed, 50); /* for a cancel cannot end it */
+    c->n_waiting--;
+}
+
+/* Each answered write comes here, and hardly ever does anybody wait. The lock is held. */
+static void tell_changed(struct client *c)
+{
+    if (c->n_waiting > 0)
+        pthread_cond_broadcast(&c->changed);
 }
 
 /* --- the keeper --- */
@@ -67,7 +81,7 @@ static void *keeper_main(void *arg)
         uint64_t session = c->session_lost ? 0 : c->session;
 
         if (!call && now < due) {
-            wait_changed(c, (unsigned)((due - now) / 1000000) + 1);
+            wait_moment(c, &c->keeper_work, (unsigned)((due - now) / 1000000) + 1);
             continue;
         }
         pthread_mutex_unlock(&c->lock);
@@ -142,7 +156,7 @@ static int open_locked(struct client *c, uint64_t deadline_ns, struct client_can
         c->next_seq = 1;
         c->n_outstanding = 0;
     }
-    pthread_cond_broadcast(&c->changed);
+    tell_changed(c);
     return r;
 }
 
@@ -154,7 +168,7 @@ static int await_opening(struct client *c, uint64_t deadline_ns, struct client_c
             return -ERR_CANCELED;
         if (deadline_over(deadline_ns))
             return -ERR_TIMEOUT;
-        wait_changed(c, 50);
+        wait_changed(c);
     }
     return 0;
 }
@@ -199,7 +213,7 @@ void session_lose(struct client *c, uint64_t client)
     first = client && c->session == client && !c->session_lost;
     if (first)
         c->session_lost = true;
-    pthread_cond_broadcast(&c->changed);
+    tell_changed(c);
     pthread_mutex_unlock(&c->lock);
     if (first && c->options.on_session_lost)
         c->options.on_session_lost(c->options.ctx);
@@ -251,7 +265,7 @@ int session_wait_seq(struct client *c, uint64_t deadline_ns, struct client_cance
         else if (deadline_over(deadline_ns))
             r = -ERR_TIMEOUT;
         else {
-            wait_changed(c, 50); /* for a cancel cannot end it */
+            wait_changed(c);
             continue;
         }
         break;
@@ -269,7 +283,7 @@ void session_release_seq(struct client *c, uint64_t client, uint64_t seq)
         memmove(&c->outstanding[i], &c->outstanding[i + 1],
                 (c->n_outstanding - i - 1) * sizeof(c->outstanding[0]));
         c->n_outstanding--;
-        pthread_cond_broadcast(&c->changed);
+        tell_changed(c);
         break;
     }
     pthread_mutex_unlock(&c->lock);
@@ -280,7 +294,7 @@ void session_abandon(struct client *c, struct client_call *call)
     call->txn = NULL;
     pthread_mutex_lock(&c->lock);
     g_queue_push_tail(&c->abandoned, call);
-    pthread_cond_broadcast(&c->changed);
+    pthread_cond_signal(&c->keeper_work);
     pthread_mutex_unlock(&c->lock);
 }
 
@@ -299,7 +313,7 @@ void session_finish(struct client *c)
 
     pthread_mutex_lock(&c->lock);
     c->stopping = true;
-    pthread_cond_broadcast(&c->changed);
+    pthread_cond_signal(&c->keeper_work);
     pthread_mutex_unlock(&c->lock);
     client_cancel_fire(&c->keeper_cancel);
     if (c->keeper_running)
