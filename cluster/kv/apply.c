@@ -1,18 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * apply.c - one entry after another: decide, then put rows into the round; at the end of a round
- * one batch, then the watchers and the answers of its entries.
- *
- * What is in memory (sessions, counters, cached rows) follows each entry at once, so after a failed
- * batch it is ahead of the store: the state machine is broken then and refuses everything.
+ * apply.c - one entry after another: decide, then put rows into the round; then the watchers and
+ * the answers. A full round is written before its last entries are answered.
  */
 #include "cluster/kv/state.h"
 
-/* A round ends here, so that memory stays bounded and the first answer does not wait for long. */
-#define ROUND_BYTES_MAX MIB(1)
-#define ROUND_ROWS_MAX  2000
+/* With so much to say it is said, so that memory stays bounded. */
+#define NOTICES_BYTES_MAX MIB(1)
 
-/* --- rounds ----------------------------------------------------------------------------------- */
+/* --- answers ---------------------------------------------------------------------------------- */
 
 static void give_notices(struct kv *kv, const struct kv_sink *sink)
 {
@@ -27,22 +23,6 @@ static void give_notices(struct kv *kv, const struct kv_sink *sink)
     g_array_set_size(kv->notices, 0);
     arena_reset(&kv->notices_arena);
     kv->notices_bytes = 0;
-}
-
-static int end_round(struct kv *kv, const struct kv_sink *sink)
-{
-    if (round_empty(&kv->round))
-        return 0;
-    kv->broken = round_write(&kv->round);
-    if (!kv->broken)
-        give_notices(kv, sink);
-    return kv->broken;
-}
-
-static bool round_full(const struct kv *kv)
-{
-    return kv->round.bytes + kv->notices_bytes >= ROUND_BYTES_MAX ||
-           kv->round.rows.slots->len >= ROUND_ROWS_MAX;
 }
 
 static void notify(struct kv *kv, struct notice n)
@@ -94,8 +74,7 @@ static int counter_next(struct kv *kv, unsigned shard, uint64_t *ret)
     struct bytes value;
 
     if (kv->counters[shard] == COUNTER_UNKNOWN) {
-        int err = kv->store->ops->get(kv->store, NULL, layout_counter_key(&kv->arena, shard),
-                                      &kv->arena, &value);
+        int err = round_get(&kv->round, layout_counter_key(&kv->arena, shard), &kv->arena, &value);
         if (err && err != -ERR_NOT_FOUND)
             return err;
         if (!err && value.n != 8)
@@ -191,7 +170,6 @@ static int execute(struct kv *kv, const struct kv_entry *e, const struct msg_txn
                    const struct kv_sink *sink)
 {
     struct txn_run run = {
-        .store = kv->store,
         .round = &kv->round,
         .arena = &kv->arena,
         .overlay = &kv->overlay,
@@ -239,9 +217,6 @@ static int apply_txn(struct kv *kv, const struct kv_entry *e, struct bytes in,
     int err = kv_check(kv, &t);
     if (err)
         return refuse(kv, e, sink, -err);
-    err = txn_iterates(&t) ? end_round(kv, sink) : 0;
-    if (err)
-        return err;
     unsigned n = txn_shards_written(&t, shards);
     if (n == 0)
         return execute(kv, e, &t, shards, 0, row, sink);
@@ -298,21 +273,20 @@ static int apply_session_open(struct kv *kv, const struct kv_entry *e, struct by
 /* All that the client left: a row and a trace in each shard it wrote to, so at most SHARDS_MAX. */
 static int drop_traces(struct kv *kv, uint64_t client)
 {
-    struct store *store = kv->store;
     struct bytes lo, hi, key, value;
     unsigned shard;
     int err = 0;
 
     layout_trace_range(&kv->arena, client, &lo, &hi);
-    struct store_iter *it = store->ops->iter_open(store, NULL, lo, hi);
-    while (!err && store->ops->iter_next(it, &key, &value)) {
+    struct round_iter *it = round_iter_open(&kv->round, lo, hi);
+    while (!err && round_iter_next(it, &key, &value)) {
         err = layout_trace_shard(key, &shard);
         if (err)
             break;
         round_delete(&kv->round, layout_result_key(&kv->arena, shard, client));
         round_delete(&kv->round, key);
     }
-    int broken = store->ops->iter_close(it);
+    int broken = round_iter_close(it);
     return err ? err : broken;
 }
 
@@ -325,9 +299,7 @@ static int apply_session_close(struct kv *kv, const struct kv_entry *e, struct b
         return answer_session(kv, e, sink, ERR_INVALID, 0);
     if (!sessions_find(&kv->sessions, m.client))
         return answer_session(kv, e, sink, ERR_NO_SESSION, m.client);
-    int err = end_round(kv, sink); /* so that the store's iterator sees all traces */
-    if (!err)
-        err = drop_traces(kv, m.client);
+    int err = drop_traces(kv, m.client);
     if (err)
         return err;
     round_delete(&kv->round, layout_session_key(&kv->arena, m.client));
@@ -363,8 +335,10 @@ int kv_apply(struct kv *kv, const struct kv_entry *entries, size_t n, const stru
 {
     for (size_t i = 0; i < n && !kv->broken; i++) {
         kv->broken = apply_one(kv, &entries[i], sink);
-        if (!kv->broken && (i + 1 == n || round_full(kv)))
-            kv->broken = end_round(kv, sink);
+        if (!kv->broken && round_full(&kv->round))
+            kv->broken = round_write(&kv->round);
+        if (!kv->broken && (i + 1 == n || kv->notices_bytes >= NOTICES_BYTES_MAX))
+            give_notices(kv, sink);
     }
     return kv->broken;
 }

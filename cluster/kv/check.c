@@ -103,19 +103,6 @@ static int check_write(struct check *c, const struct kv_write *write)
     return err ? err : check_write_args(write);
 }
 
-bool txn_iterates(const struct msg_txn *t)
-{
-    bool found = false;
-
-    for (uint32_t i = 0; i < t->n_compares; i++)
-        found |= t->compares[i].op == KV_EMPTY_RANGE;
-    for (uint32_t i = 0; i < t->n_reads; i++)
-        found |= t->reads[i].op == KV_SCAN;
-    for (uint32_t i = 0; i < t->n_writes; i++)
-        found |= t->writes[i].op == KV_DELETE_RANGE;
-    return found;
-}
-
 unsigned txn_shards_written(const struct msg_txn *t, uint16_t ret_shards[VERSIONS_MAX + 1])
 {
     unsigned n = 0;

@@ -137,6 +137,16 @@ void kv_applied(const struct kv *kv, uint64_t *ret_index, uint64_t *ret_term, ui
     *ret_time = kv->time_ns;
 }
 
+void kv_hold_rows(struct kv *kv, unsigned rows)
+{
+    kv->round.rows_max = rows;
+}
+
+int kv_settle(struct kv *kv)
+{
+    return kv->broken ? kv->broken : round_write(&kv->round);
+}
+
 struct buf *kv_command(enum kv_command cmd, struct bytes body)
 {
     struct buf *b = buf_alloc(1 + body.n);
@@ -160,12 +170,11 @@ int kv_read(struct kv *kv, const struct msg_txn *t, struct arena *a, struct msg_
 
     if (kv->broken)
         return kv->broken;
-
     if (err)
         return err;
     overlay_reset(&kv->read_overlay);
     struct txn_run run = {
-        .store = kv->store,
+        .round = &kv->round,
         .arena = a,
         .overlay = &kv->read_overlay,
         .txn = t,

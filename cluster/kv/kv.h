@@ -4,9 +4,13 @@
  * (DESIGN 3.2, 3.3) on a state store.
  *
  * Deterministic: state is a function of the entries applied, nothing else (no clock, no rng, no
- * iteration order of a hash table reaches it). The entries of one kv_apply share atomic store
- * batches (round.h), each with the applied index, term and time of its last entry, so a crash never
- * repeats or skips an entry, nor leaves one half done.
+ * iteration order of a hash table reaches it). Entries share atomic store batches (round.h), each
+ * with the applied index, term and time of its last entry, so a crash never repeats or skips an
+ * entry, nor leaves one half done.
+ *
+ * The newest rows are held in memory, up to 4,096 of them or 1 MiB: the store is a few entries
+ * behind. kv_settle brings it up to date; a flush or a checkpoint that shall hold what was applied
+ * begins with it. Closing drops them: the log has them.
  *
  * Keys in the store: [shard be16][table u8][rest]; tables are listed in kv/layout.h. Shard 0xffff
  * holds the group's own records (applied index, sessions). A stored value is [tag u8 = 0 inline]
@@ -43,9 +47,9 @@ struct kv_entry {
 
 struct kv;
 
-/* Callbacks during kv_apply, after the batch was written, entry by entry: changed for each key,
- * then reply. A no-op has none. They may call kv_read, kv_result, kv_watch, kv_unwatch; what they
- * read may already include later entries of the same kv_apply. */
+/* Callbacks during kv_apply, entry by entry: changed for each key, then reply. A no-op has none.
+ * They may call kv_read, kv_result, kv_watch, kv_unwatch; what they read may already include later
+ * entries of the same kv_apply. */
 struct kv_sink {
     /* The answer to entry `index`: a txn_reply or session_reply body. Borrowed. */
     void (*reply)(void *ctx, uint64_t index, unsigned msg_type, struct bytes body);
@@ -60,11 +64,16 @@ struct kv_sink {
 NODISCARD int kv_open(struct store *store, uint32_t gid, uint16_t shards, struct kv **ret,
                       struct errmsg *msg);
 void kv_close(struct kv *kv);
+/* As of the last entry, which the store may not have yet. */
 void kv_applied(const struct kv *kv, uint64_t *ret_index, uint64_t *ret_term, uint64_t *ret_time);
+/* Rows are held until there are so many; 1: none between calls of kv_apply. For tests. */
+void kv_hold_rows(struct kv *kv, unsigned rows);
+/* Writes what is held. An error is the store's; the rows are still held and kv can be read. */
+NODISCARD int kv_settle(struct kv *kv);
 
 /* Applies entries in order (index = applied + 1 ...; asserted). An error is the store's: the
- * replica must stop (kv_applied may be ahead of the store; all further calls give the error). A
- * malformed command (checked before it was proposed) gets an ERR_INVALID reply. sink may be NULL.
+ * replica must stop, or close and open both (all further calls give the error). A malformed command
+ * (checked before it was proposed) gets an ERR_INVALID reply. sink may be NULL.
  */
 NODISCARD int kv_apply(struct kv *kv, const struct kv_entry *entries, size_t n,
                        const struct kv_sink *sink);

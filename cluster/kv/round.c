@@ -3,11 +3,15 @@
 
 #include "cluster/kv/layout.h"
 
+#define ROWS_MAX  4096
+#define BYTES_MAX MIB(1)
+
 void round_init(struct round *r, struct store *store)
 {
     *r = (struct round){
         .store = store,
         .batch = g_array_new(false, false, sizeof(struct store_write)),
+        .rows_max = ROWS_MAX,
     };
     overlay_init(&r->rows);
 }
@@ -21,15 +25,17 @@ void round_finish(struct round *r)
     *r = (struct round){0};
 }
 
+/* --- rows ------------------------------------------------------------------------------------- */
+
 int round_get(struct round *r, struct bytes key, struct arena *a, struct bytes *ret)
 {
-    struct overlay_slot *slot = round_empty(r) ? NULL : overlay_find(&r->rows, key);
+    struct overlay_slot *slot = overlay_find(&r->rows, key);
 
     if (!slot)
         return r->store->ops->get(r->store, NULL, key, a, ret);
     if (!slot->exists)
         return -ERR_NOT_FOUND;
-    *ret = slot->data;
+    *ret = arena_copy(a, slot->data);
     return 0;
 }
 
@@ -44,48 +50,132 @@ static struct overlay_slot *slot_of(struct round *r, struct bytes key)
     return overlay_touch(&r->rows, arena_copy(&r->arena, key));
 }
 
-void round_put(struct round *r, struct bytes key, struct bytes value)
+/* Makes the row n bytes long, for the caller to fill: where it was, if there is room. */
+static uint8_t *row_of(struct round *r, struct bytes key, size_t n)
 {
     struct overlay_slot *slot = slot_of(r, key);
+    uint8_t *p = (uint8_t *)slot->data.p;
 
+    if (n > slot->room || slot->room == 0) {
+        slot->room = MAX(n, 1);
+        r->bytes += slot->room;
+        p = arena_alloc(&r->arena, slot->room);
+    }
     slot->exists = true;
-    slot->data = arena_copy(&r->arena, value);
-    r->bytes += value.n;
+    slot->data = bytes_of(p, n);
+    return p;
+}
+
+void round_put(struct round *r, struct bytes key, struct bytes value)
+{
+    uint8_t *p = row_of(r, key, value.n);
+
+    if (value.n)
+        memcpy(p, value.p, value.n);
 }
 
 void round_put_value(struct round *r, struct bytes key, uint64_t version, struct bytes data)
 {
-    struct overlay_slot *slot = slot_of(r, key);
-    uint8_t *p = arena_alloc(&r->arena, VALUE_HEAD + data.n);
+    uint8_t *p = row_of(r, key, VALUE_HEAD + data.n);
 
     layout_value_head(p, version);
     if (data.n)
         memcpy(p + VALUE_HEAD, data.p, data.n);
-    slot->exists = true;
-    slot->data = bytes_of(p, VALUE_HEAD + data.n);
-    r->bytes += VALUE_HEAD + data.n;
 }
 
 void round_delete(struct round *r, struct bytes key)
 {
-    struct overlay_slot *slot = slot_of(r, key);
+    slot_of(r, key)->exists = false;
+}
 
-    slot->exists = false;
-    slot->data = BYTES_NONE;
+/* --- iterating -------------------------------------------------------------------------------- */
+
+struct round_iter {
+    struct round *round;
+    GArray *rows; /* slots in the range, in order of their keys */
+    unsigned at;  /* the next of them */
+    struct store_iter *stored;
+    struct bytes key, value; /* the store's next, if there is one */
+    bool more;
+    bool used; /* it was given or overruled: take another one */
+};
+
+struct round_iter *round_iter_open(struct round *r, struct bytes lo, struct bytes hi)
+{
+    struct round_iter *it = g_new0(struct round_iter, 1);
+
+    it->round = r;
+    it->rows = g_array_new(false, false, sizeof(unsigned));
+    overlay_range(&r->rows, lo, hi, it->rows);
+    it->stored = r->store->ops->iter_open(r->store, NULL, lo, hi);
+    it->more = it->used = true;
+    return it;
+}
+
+bool round_iter_next(struct round_iter *it, struct bytes *ret_key, struct bytes *ret_value)
+{
+    for (;;) {
+        struct overlay_slot *slot = NULL;
+
+        if (it->more && it->used)
+            it->more = it->round->store->ops->iter_next(it->stored, &it->key, &it->value);
+        it->used = false;
+        if (it->at < it->rows->len)
+            slot = overlay_at(&it->round->rows, g_array_index(it->rows, unsigned, it->at));
+        if (!slot && !it->more)
+            return false;
+        int order = !slot ? -1 : !it->more ? 1 : bytes_cmp(it->key, slot->key);
+        it->used = order <= 0;
+        if (order < 0) {
+            *ret_key = it->key;
+            *ret_value = it->value;
+            return true;
+        }
+        it->at++;
+        if (slot->exists) {
+            *ret_key = slot->key;
+            *ret_value = slot->data;
+            return true;
+        }
+    }
+}
+
+int round_iter_close(struct round_iter *it)
+{
+    int err = it->round->store->ops->iter_close(it->stored);
+
+    g_array_free(it->rows, true);
+    g_free(it);
+    return err;
+}
+
+/* --- writing ---------------------------------------------------------------------------------- */
+
+bool round_full(const struct round *r)
+{
+    return r->rows.slots->len >= r->rows_max || r->bytes >= BYTES_MAX;
+}
+
+static int key_order(const void *a, const void *b)
+{
+    return bytes_cmp(((const struct store_write *)a)->key, ((const struct store_write *)b)->key);
 }
 
 int round_write(struct round *r)
 {
+    if (r->rows.slots->len == 0)
+        return 0;
     g_array_set_size(r->batch, 0);
     for (unsigned i = 0; i < r->rows.slots->len; i++) {
         const struct overlay_slot *slot = overlay_at(&r->rows, i);
         struct store_write w = {
             .op = slot->exists ? STORE_PUT : STORE_DELETE,
             .key = slot->key,
-            .value = slot->data,
+            .value = slot->exists ? slot->data : BYTES_NONE,
         };
         g_array_append_val(r->batch, w);
     }
+    g_array_sort(r->batch, key_order);
     int err = r->store->ops->write(r->store, (const struct store_write *)(void *)r->batch->data,
                                    r->batch->len);
     if (err)

@@ -24,10 +24,8 @@ struct kv {
     uint64_t *counters;  /* by shard, as in the store; COUNTER_UNKNOWN: not read yet */
     GHashTable *watches; /* struct watch by its key */
 
-    /* Of the entries being applied, until their round is written. Empty between calls of kv_apply,
-     * so that readers need to look at the store alone. */
-    struct round round;
-    GArray *notices;            /* struct notice, for the sink once the round is written */
+    struct round round;         /* what the store does not have yet */
+    GArray *notices;            /* struct notice, for the sink before kv_apply returns */
     struct arena notices_arena; /* their bytes */
     size_t notices_bytes;
     int broken; /* the error that ended it: memory may be ahead of the store */

@@ -10,13 +10,6 @@
 /* Functions here return 0, a negative error of the store, or a positive status: the transaction's
  * outcome, if it is not OK. */
 
-static int get(struct txn_run *r, struct bytes key, struct bytes *ret)
-{
-    if (r->round)
-        return round_get(r->round, key, r->arena, ret);
-    return r->store->ops->get(r->store, r->view, key, r->arena, ret);
-}
-
 /* The key's slot, with its state loaded. */
 static int load(struct txn_run *r, struct bytes client_key, struct overlay_slot **ret)
 {
@@ -28,7 +21,7 @@ static int load(struct txn_run *r, struct bytes client_key, struct overlay_slot 
         return 0;
     }
     slot = overlay_touch(r->overlay, key);
-    int err = get(r, key, &stored);
+    int err = round_get(r->round, key, r->arena, &stored);
     if (err == 0) {
         err = layout_value_decode(stored, &slot->version, &slot->data);
         slot->exists = err == 0;
@@ -61,9 +54,9 @@ static int compare_range(struct txn_run *r, const struct kv_compare *c)
     layout_data_range(r->arena, c->key, c->hi, &lo, &hi);
     if (bytes_cmp(lo, hi) >= 0)
         return 0;
-    struct store_iter *it = r->store->ops->iter_open(r->store, r->view, lo, hi);
-    bool found = r->store->ops->iter_next(it, &key, &value);
-    int err = r->store->ops->iter_close(it);
+    struct round_iter *it = round_iter_open(r->round, lo, hi);
+    bool found = round_iter_next(it, &key, &value);
+    int err = round_iter_close(it);
     if (err)
         return err;
     return found ? ERR_FAILED : 0;
@@ -140,14 +133,14 @@ static int scan_pair(struct txn_run *r, bool values, struct bytes key, struct by
 }
 
 /* Ends at the limit of entries, when SCAN_BYTES_MAX are gathered, or when the reply is full. */
-static int scan_pairs(struct txn_run *r, const struct kv_read *read, struct store_iter *it,
+static int scan_pairs(struct txn_run *r, const struct kv_read *read, struct round_iter *it,
                       GArray *pairs, bool *ret_more)
 {
     uint64_t limit = read->len ? MIN(read->len, SCAN_ENTRIES_MAX) : SCAN_ENTRIES_MAX;
     struct bytes key, stored;
     size_t bytes = 0;
 
-    while (r->store->ops->iter_next(it, &key, &stored)) {
+    while (round_iter_next(it, &key, &stored)) {
         bool values = read->off == 0;
         size_t cost = PAIR_HEAD + key.n + (values ? stored.n : 0);
         struct kv_pair pair = {0};
@@ -173,9 +166,9 @@ static int read_scan(struct txn_run *r, const struct kv_read *read, struct kv_re
     if (bytes_cmp(lo, hi) >= 0)
         return 0;
     GArray *pairs = g_array_new(false, false, sizeof(struct kv_pair));
-    struct store_iter *it = r->store->ops->iter_open(r->store, r->view, lo, hi);
+    struct round_iter *it = round_iter_open(r->round, lo, hi);
     int err = scan_pairs(r, read, it, pairs, &more);
-    int broken = r->store->ops->iter_close(it);
+    int broken = round_iter_close(it);
     if (!err)
         err = broken;
     if (!err) {
@@ -303,10 +296,10 @@ static void drop(struct overlay_slot *slot)
 
 /* Both the store's keys and the overlay's, in one order; where both have a key the overlay is
  * right. */
-static uint64_t drop_range(struct txn_run *r, const struct kv_write *w, struct store_iter *it)
+static uint64_t drop_range(struct txn_run *r, const struct kv_write *w, struct round_iter *it)
 {
     struct bytes key = BYTES_NONE, value;
-    bool stored = r->store->ops->iter_next(it, &key, &value);
+    bool stored = round_iter_next(it, &key, &value);
     unsigned at = 0;
     uint64_t count = 0;
 
@@ -327,7 +320,7 @@ static uint64_t drop_range(struct txn_run *r, const struct kv_write *w, struct s
             count++;
         }
         if (order <= 0)
-            stored = r->store->ops->iter_next(it, &key, &value);
+            stored = round_iter_next(it, &key, &value);
     }
     return count;
 }
@@ -342,9 +335,9 @@ static int write_delete_range(struct txn_run *r, const struct kv_write *w)
     layout_data_range(r->arena, w->key, w->hi, &lo, &hi);
     if (bytes_cmp(lo, hi) < 0) {
         overlay_range(r->overlay, lo, hi, r->range);
-        struct store_iter *it = r->store->ops->iter_open(r->store, r->view, lo, hi);
+        struct round_iter *it = round_iter_open(r->round, lo, hi);
         count = drop_range(r, w, it);
-        err = r->store->ops->iter_close(it);
+        err = round_iter_close(it);
     }
     reply->deleted[reply->n_deleted++] = (struct counter){.value = count};
     return err;

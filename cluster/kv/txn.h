@@ -28,10 +28,8 @@
 #define TXN_WORK_MAX MIB(16)
 
 struct txn_run {
-    struct store *store;
-    struct store_view *view; /* NULL: the newest state */
-    struct round *round;     /* rows newer than the store's, or NULL; empty if txn_iterates */
-    struct arena *arena;     /* where the reply and all values live */
+    struct round *round;     /* the state */
+    struct arena *arena;     /* where the reply lives, and values that are not the round's */
     struct overlay *overlay; /* empty at the start */
     const struct msg_txn *txn;
     uint64_t time;
@@ -44,9 +42,6 @@ struct txn_run {
 /* `txn` has passed kv_check. Fills `ret`: status, failed, time, reads and deleted; versions are the
  * caller's. Errors are the store's: -ERR_IO, -ERR_CORRUPT. */
 NODISCARD int kv_txn_run(struct txn_run *r, struct msg_txn_reply *ret);
-
-/* Has a SCAN, EMPTY_RANGE or DELETE_RANGE. */
-bool txn_iterates(const struct msg_txn *t);
 
 /* What kv_check does, for a cluster of `shards` shards. */
 NODISCARD int txn_check(const struct msg_txn *t, unsigned shards);

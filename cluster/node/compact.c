@@ -51,7 +51,11 @@ static void flush_start(struct group *g)
     g->flush_time = g->applied_time;
     g->bytes_flushed = g->bytes_applied;
     g->node->counters.flushes++;
-    g->store->ops->flush(g->store, on_flushed, g);
+    int err = kv_settle(g->kv);
+    if (err < 0)
+        on_flushed(g, err);
+    else
+        g->store->ops->flush(g->store, on_flushed, g);
 }
 
 /* A mark may go if what follows it is flushed, old enough to be no use to a follower that lags a

@@ -29,6 +29,8 @@ static int open_state(struct group *g, struct errmsg *msg)
     err = kv_open(g->store, g->gid, n->config.shards, &g->kv, msg);
     if (err < 0)
         return errmsg_prefix(msg, err, "read %s", g->dir);
+    if (n->config.rows_held > 0)
+        kv_hold_rows(g->kv, n->config.rows_held);
     uint64_t index, term, time;
     kv_applied(g->kv, &index, &term, &time);
     g->applied = index;

@@ -212,7 +212,7 @@ bool node_group_status(struct node *n, uint32_t gid, struct raft_status *ret)
 struct store *node_group_store(struct node *n, uint32_t gid)
 {
     struct group *g = node_group(n, gid);
-    return g ? g->store : NULL;
+    return g && kv_settle(g->kv) == 0 ? g->store : NULL;
 }
 
 /* --- the log write ---------------------------------------------------------------------------- */

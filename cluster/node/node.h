@@ -38,6 +38,7 @@ struct node_config {
     unsigned election_ticks, heartbeat_ticks; /* 0: limits.h */
     uint64_t flush_log_bytes; /* flush the store and cut the log each so many bytes; 0: 16 MiB */
     uint64_t segment_bytes;   /* of the WAL; 0: 64 MiB */
+    unsigned rows_held;       /* by each state machine, see kv.h; 0: its default */
 };
 
 struct node_env {
@@ -63,8 +64,9 @@ struct node;
 /* Opens log and stores in config.data_dir (config is copied). Errors with text for the operator. */
 NODISCARD int node_create(const struct node_config *config, const struct node_env *env,
                           struct node **ret, struct errmsg *msg);
-/* Shutdown and crash are one path: nothing is flushed, but a flush under way is waited for. Calls nothing of env.net; the host has ended
- * its connections or will, and lets no callback or completion reach this node any more. */
+/* Shutdown and crash are one path: nothing is flushed, but a flush under way is waited for. Calls
+ * nothing of env.net; the host has ended its connections or will, and lets no callback or
+ * completion reach this node any more. */
 void node_destroy(struct node *n);
 
 /* The callbacks for the net implementation; ctx is the node. */
@@ -83,4 +85,5 @@ void node_answer(struct node *n, uint64_t conn_token, struct bytes frame);
 /* For tests and checkers: the raft status and the applied state of a group. */
 struct raft_status;
 bool node_group_status(struct node *n, uint32_t gid, struct raft_status *ret);
+/* All that was applied is written to it first; NULL if that fails. */
 struct store *node_group_store(struct node *n, uint32_t gid);

@@ -154,7 +154,11 @@ static bool send_start(struct snap_send *s)
     s->index_time = g->applied_time;
     s->term = g->term;
     s->progress_at = n->now;
-    int err = g->store->ops->checkpoint(g->store, s->dir, &msg);
+    int err = kv_settle(g->kv);
+    if (err < 0)
+        errmsg_set(&msg, err, "write what was applied: %s", err_text(err));
+    else
+        err = g->store->ops->checkpoint(g->store, s->dir, &msg);
     if (err < 0 && err != -ERR_NO_SPACE)
         node_fatal(n, err, "group %u: checkpoint to %s: %s", g->gid, s->dir, msg.text);
     s->started = true;

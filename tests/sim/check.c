@@ -248,18 +248,23 @@ void check_batch(struct sim_node *sn, const struct store_write *w, size_t n)
 
 bool check_replicas_settled(struct sim *s)
 {
+    uint64_t applied = 0;
     for (unsigned i = 0; i < s->n; i++) {
         struct raft_status st;
         struct sim_node *sn = &s->nodes[i];
         if (!sn->node || !node_group_status(sn->node, 0, &st) ||
-            st.applied < s->check->applied->len || st.last != st.applied)
+            st.applied < s->check->applied->len || st.last != st.applied ||
+            (i > 0 && st.applied != applied))
             return false;
+        applied = st.applied;
     }
     return true;
 }
 
 void check_replicas_equal(struct sim *s)
 {
+    for (unsigned i = 0; i < s->n; i++)
+        CHECK(s, node_group_store(s->nodes[i].node, 0), "node %u cannot write its state", i + 1);
     uint64_t want = s->check->applied->len;
     for (unsigned i = 0; i < s->n; i++) {
         uint64_t index;

@@ -27,6 +27,7 @@ struct kvt *kvt_on(struct store *store)
     f->store = store;
     f->changed = g_string_new(NULL);
     T_OK_MSG(kv_open(store, 1, KVT_SHARDS, &f->kv, &msg), &msg);
+    kvt_hold_rows(f, 1);
     uint64_t term;
     kv_applied(f->kv, &f->index, &term, &f->time);
     return f;
@@ -49,12 +50,21 @@ void kvt_destroy(struct kvt *f)
     g_free(f);
 }
 
+void kvt_hold_rows(struct kvt *f, unsigned rows)
+{
+    f->rows = rows;
+    kv_hold_rows(f->kv, rows);
+}
+
 void kvt_reopen(struct kvt *f)
 {
     struct errmsg msg;
 
+    if (f->rows > 1)
+        T_OK(kv_settle(f->kv));
     kv_close(f->kv);
     T_OK_MSG(kv_open(f->store, 1, KVT_SHARDS, &f->kv, &msg), &msg);
+    kv_hold_rows(f->kv, f->rows);
 }
 
 int kvt_apply(struct kvt *f, struct bytes data)

@@ -21,6 +21,7 @@
 struct kvt {
     struct store *store;
     struct kv *kv;
+    unsigned rows;        /* that it holds back */
     uint64_t index, time; /* of the last entry */
     uint64_t client, seq; /* the fixture's session */
     struct arena arena;   /* replies live until the fixture's end */
@@ -36,7 +37,9 @@ struct kvt *kvt_create(void);
 /* On this store, which it takes over; no session. */
 struct kvt *kvt_on(struct store *store);
 void kvt_destroy(struct kvt *f);
-/* Closes and opens the state machine on the same store. */
+/* A new one holds none: each entry is a batch. */
+void kvt_hold_rows(struct kvt *f, unsigned rows);
+/* Closes and opens the state machine on the same store; settled before, if it holds rows. */
 void kvt_reopen(struct kvt *f);
 
 /* Applies an entry of these bytes. */

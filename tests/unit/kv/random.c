@@ -73,6 +73,14 @@ static bool same_reply(struct bytes got, struct bytes want)
     return false;
 }
 
+/* None, a few, or more than there are. */
+static unsigned rows_drawn(struct rng *rng)
+{
+    static const unsigned of[] = {1, 2, 8, 40, 4096};
+
+    return of[rng_below(rng, ARRAY_LEN(of))];
+}
+
 static void model_run(struct rng *rng)
 {
     struct kvt *f = kvt_on(ram_store_create());
@@ -80,6 +88,7 @@ static void model_run(struct rng *rng)
     struct model m;
 
     ram_store_forget(f->store);
+    kvt_hold_rows(f, rows_drawn(rng));
     model_init(&m);
     for (unsigned i = 0; i < MODEL_CLIENTS; i++)
         client_init(&clients[i], kvt_session(f, "c"), rng, &f->arena);
@@ -172,10 +181,10 @@ static void script_reply(void *ctx, uint64_t index, unsigned msg_type, struct by
     g_byte_array_append(ctx, body.p, (guint)body.n);
 }
 
-/* Opens the store and applies what it has not yet, up to entry `last`, `portion` at a time.
- * Appends the answers to `replies` unless that is NULL. */
+/* Opens the store and applies what it has not yet, up to entry `last`, `portion` at a time, holding
+ * `rows`. Appends the answers to `replies` unless that is NULL. */
 static void script_play(struct script *s, struct store *store, size_t last, size_t portion,
-                        GByteArray *replies)
+                        unsigned rows, GByteArray *replies)
 {
     struct kv_sink sink = {.reply = script_reply, .ctx = replies};
     struct kv_entry *e = g_new0(struct kv_entry, portion);
@@ -183,6 +192,7 @@ static void script_play(struct script *s, struct store *store, size_t last, size
     struct kv *kv;
 
     T_OK(kv_open(store, 1, KVT_SHARDS, &kv, NULL));
+    kv_hold_rows(kv, rows);
     kv_applied(kv, &index, &term, &time);
     assert_true(index <= last);
     while (index < last) {
@@ -198,6 +208,7 @@ static void script_play(struct script *s, struct store *store, size_t last, size
         }
         T_OK(kv_apply(kv, e, n, replies ? &sink : NULL));
     }
+    T_OK(kv_settle(kv));
     kv_close(kv);
     g_free(e);
 }
@@ -224,11 +235,11 @@ TEST(the_same_entries_make_the_same_bytes_and_answers_however_they_are_portioned
     script_init(&s, &rng);
     struct store *one = ram_store_create(), *other = ram_store_create();
     GByteArray *replies = g_byte_array_new(), *others = g_byte_array_new();
-    script_play(&s, one, SCRIPT_STEPS, 1, replies);
+    script_play(&s, one, SCRIPT_STEPS, 1, 1, replies);
     for (size_t at = 0; at < SCRIPT_STEPS;) { /* with fresh caches again and again */
         at += rng_between(&rng, 1, 50);
         at = MIN(at, SCRIPT_STEPS);
-        script_play(&s, other, at, rng_between(&rng, 1, 20), others);
+        script_play(&s, other, at, rng_between(&rng, 1, 20), rows_drawn(&rng), others);
     }
     assert_true(same_content(one, other));
     assert_true(same_bytes(replies, others));
@@ -243,10 +254,10 @@ TEST(a_replica_that_crashed_anywhere_replays_to_the_same_bytes)
     struct script s;
     script_init(&s, &rng);
     struct store *whole = ram_store_create();
-    script_play(&s, whole, SCRIPT_STEPS, 3, NULL);
+    script_play(&s, whole, SCRIPT_STEPS, 3, 20, NULL);
     for (unsigned i = 0; i < 25; i++) {
         struct store *left = ram_store_prefix(whole, rng_below(&rng, ram_store_batches(whole) + 1));
-        script_play(&s, left, SCRIPT_STEPS, 7, NULL);
+        script_play(&s, left, SCRIPT_STEPS, 7, rows_drawn(&rng), NULL);
         assert_true(same_content(whole, left));
         left->ops->close(left);
     }
@@ -266,13 +277,13 @@ TEST(a_store_that_crashes_again_and_again_ends_with_the_same_bytes)
     struct script s;
     script_init(&s, &rng);
     struct store *whole = ram_store_create(), *store;
-    script_play(&s, whole, SCRIPT_STEPS, 7, NULL);
+    script_play(&s, whole, SCRIPT_STEPS, 7, 1, NULL);
     struct store_mem_disk *disk = store_mem_disk_create();
     T_OK(store_mem_open(disk, "group", &store));
     for (size_t at = 0; at < SCRIPT_STEPS;) {
         at += rng_between(&rng, 1, 40);
         at = MIN(at, SCRIPT_STEPS);
-        script_play(&s, store, at, rng_between(&rng, 1, 20), NULL);
+        script_play(&s, store, at, rng_between(&rng, 1, 20), rows_drawn(&rng), NULL);
         if (rng_below(&rng, 3) == 0) {
             int err = -1;
             store->ops->flush(store, flushed, &err);

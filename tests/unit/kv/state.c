@@ -223,9 +223,10 @@ static void make_entries(struct kvt *f, const struct msg_txn *t, size_t n, struc
     }
 }
 
-TEST(entries_applied_together_share_a_batch_and_see_each_other)
+TEST(entries_share_a_batch_and_see_each_other)
 {
     struct kvt *f = kvt_create();
+    kvt_hold_rows(f, 100);
     struct order o = {f->kv, g_string_new(NULL)};
     struct kv_sink sink = {order_reply, order_changed, &o};
     struct kv_entry e[5];
@@ -240,17 +241,38 @@ TEST(entries_applied_together_share_a_batch_and_see_each_other)
     make_entries(f, t, 5, e);
     kv_watch(f->kv, A);
     T_OK(kv_apply(f->kv, e, 5, &sink));
-    assert_int_equal(ram_store_batches(f->store), before + 1);
+    assert_int_equal(ram_store_batches(f->store), before);
     assert_string_equal(o.seen->str, "a=1 2 a=2 3 4 a=0 5 6 ");
+    assert_null(kvt_get(f, A));
+    assert_string_equal(kvt_get(f, C), "c");
+    T_OK(kv_settle(f->kv));
+    T_OK(kv_settle(f->kv)); /* there is nothing left to write */
+    assert_int_equal(ram_store_batches(f->store), before + 1);
     assert_null(kvt_get(f, A));
     assert_string_equal(kvt_get(f, C), "c");
     g_string_free(o.seen, true);
     kvt_destroy(f);
 }
 
+/* Settling fails; what was applied is still shown and settles later. */
+TEST(a_store_without_room_keeps_what_is_held_readable)
+{
+    struct kvt *f = kvt_create();
+    kvt_hold_rows(f, 100);
+    EXEC(f, WRITE(put(A, "1"), put(B, "2")));
+    ram_store_fail(f->store, 0, 1);
+    T_ERR(ERR_IO, kv_settle(f->kv));
+    assert_string_equal(kvt_get(f, A), "1");
+    assert_int_equal(ASK(f, READ(scan(A, D, 0)))->reads[0].n_pairs, 2);
+    kvt_reopen(f);
+    assert_string_equal(kvt_get(f, B), "2");
+    kvt_destroy(f);
+}
+
 TEST(an_entry_that_iterates_sees_the_entries_applied_with_it)
 {
     struct kvt *f = kvt_create();
+    kvt_hold_rows(f, 100);
     struct kv_entry e[4];
     struct msg_txn t[4] = {
         {WRITE(put(A, "1"), put(B, "2"))},
@@ -288,11 +310,15 @@ TEST(a_session_closed_together_with_its_first_request_leaves_nothing)
 TEST(large_entries_applied_together_are_written_in_several_batches)
 {
     struct kvt *f = kvt_create();
+    kvt_hold_rows(f, 100);
     struct kv_entry e[8];
     struct msg_txn t[8];
-    struct kv_write w = trunc_to(A, MIB(1) / 2), first = put(A, "");
-    for (unsigned i = 0; i < 8; i++)
-        t[i] = (struct msg_txn){.writes = i ? &w : &first, .n_writes = 1};
+    struct bytes keys[] = {A, B, C, D};
+    struct kv_write w[8];
+    for (unsigned i = 0; i < 8; i++) {
+        w[i] = write_at(keys[i % 4], MIB(1) / 2, "x");
+        t[i] = (struct msg_txn){.writes = &w[i], .n_writes = 1};
+    }
     size_t before = ram_store_batches(f->store);
     make_entries(f, t, 8, e);
     T_OK(kv_apply(f->kv, e, 8, NULL));
@@ -379,7 +405,8 @@ T_MAIN(T(a_fresh_store_has_nothing_applied_and_opening_writes_nothing),
        T(damaged_values_stop_the_replica), T(damaged_result_rows_stop_the_replica),
        T(an_error_of_the_store_leaves_no_trace_of_the_entry),
        T(after_an_error_everything_is_refused_until_it_is_opened_again),
-       T(entries_applied_together_share_a_batch_and_see_each_other),
+       T(entries_share_a_batch_and_see_each_other),
+       T(a_store_without_room_keeps_what_is_held_readable),
        T(an_entry_that_iterates_sees_the_entries_applied_with_it),
        T(a_session_closed_together_with_its_first_request_leaves_nothing),
        T(large_entries_applied_together_are_written_in_several_batches),

@@ -216,6 +216,7 @@ int cluster_try_start(struct cluster *c, unsigned id, struct errmsg *msg)
         .peers = peers,
         .n_peers = c->n,
         .flush_log_bytes = c->options.flush_log_bytes,
+        .rows_held = c->options.rows_held,
         .segment_bytes = c->options.segment_bytes ? c->options.segment_bytes : MIB(1),
     };
     const struct node_env env = {

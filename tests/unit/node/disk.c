@@ -2,15 +2,24 @@
 /* Disks that hang or fill up. */
 #include "tests/unit/node/cluster.h"
 
-static struct cluster *start_flushing(unsigned n, uint64_t flush_log_bytes,
-                                      struct test_client **ret, uint64_t *ret_me)
+static struct cluster *start_holding(unsigned n, uint64_t flush_log_bytes, unsigned rows_held,
+                                     struct test_client **ret, uint64_t *ret_me)
 {
-    struct cluster *c = cluster_create(&(struct cluster_options){
-        .n = n, .flush_log_bytes = flush_log_bytes, .segment_bytes = 262144});
+    struct cluster *c = cluster_create(&(struct cluster_options){.n = n,
+                                                                 .flush_log_bytes = flush_log_bytes,
+                                                                 .segment_bytes = 262144,
+                                                                 .rows_held = rows_held});
     EVENTUALLY(c, cluster_leader(c) != 0);
     *ret = client_connect(c, cluster_leader(c), ROLE_CLIENT, false);
     *ret_me = client_open_session(*ret);
     return c;
+}
+
+/* Each entry is a batch of the store. */
+static struct cluster *start_flushing(unsigned n, uint64_t flush_log_bytes,
+                                      struct test_client **ret, uint64_t *ret_me)
+{
+    return start_holding(n, flush_log_bytes, 1, ret, ret_me);
 }
 
 static struct cluster *start(unsigned n, struct test_client **ret, uint64_t *ret_me)
@@ -279,7 +288,8 @@ TEST(stores_that_run_out_of_room_now_and_then_lose_nothing)
     struct rng rng = t_rng();
     struct test_client *k;
     uint64_t me, seq = 0;
-    struct cluster *c = start_flushing(3, 50000, &k, &me);
+    unsigned rows = (unsigned)rng_below(&rng, 3) * 20; /* 0: the default, more than are written */
+    struct cluster *c = start_holding(3, 50000, rows, &k, &me);
     for (unsigned round = 0; round < 30; round++) {
         unsigned id = (unsigned)rng_between(&rng, 1, 3);
         enum store_mem_room room = rng_below(&rng, 2) ? STORE_MEM_FULL : STORE_MEM_NO_FLUSH;
