@@ -13,8 +13,10 @@
 /* After a pause of the process (a stopped machine, a slow sync) so many ticks are caught up with at
  * once; more would only make elections out of the past. */
 #define CATCH_UP_TICKS (HEARTBEAT_TICKS)
-#define NET_TICKS      (200 / TICK_MS)
-#define TICK_NS        (TICK_MS * 1000000ull)
+/* More than so much, a few small entries, was written: the sync goes to another thread. */
+#define SYNC_INLINE_BYTES KIB(4)
+#define NET_TICKS         (200 / TICK_MS)
+#define TICK_NS           (TICK_MS * 1000000ull)
 
 struct post {
     host_fn *fn;
@@ -46,6 +48,18 @@ struct host {
     struct disk_ops disk_ops;
     int (*disk_write)(struct disk_file *f, const struct iovec *iov, int n, uint64_t off);
     void (*disk_sync)(struct disk_file *f, disk_done_fn *done, void *arg);
+    size_t unsynced;  /* bytes written since the last sync */
+    unsigned syncing; /* syncs on libuv's threads */
+};
+
+/* One sync on a thread of libuv. */
+struct sync_work {
+    uv_work_t work;
+    struct host *host;
+    struct disk_file *file;
+    disk_done_fn *done;
+    void *arg;
+    int err;
 };
 
 /* The disk has no place for a context; there is one host in a process. */
@@ -193,13 +207,48 @@ int host_watch_parent(struct host *h, int fd, struct errmsg *msg)
 static int write_after_flush(struct disk_file *f, const struct iovec *iov, int n, uint64_t off)
 {
     net_uv_flush(the_host->net);
+    for (int i = 0; i < n; i++)
+        the_host->unsynced += iov[i].iov_len;
     return the_host->disk_write(f, iov, n, off);
 }
 
+static void note_result(void *arg, int err)
+{
+    *(int *)arg = err;
+}
+
+static void sync_on_thread(uv_work_t *work)
+{
+    struct sync_work *s = container_of(work, struct sync_work, work);
+    s->host->disk_sync(s->file, note_result, &s->err); /* the real disk's is done when it returns */
+}
+
+static void sync_ended(uv_work_t *work, int status)
+{
+    struct sync_work *s = container_of(work, struct sync_work, work);
+    s->host->syncing--;
+    s->host->input = true;
+    s->done(s->arg, s->err);
+    g_free(s);
+}
+
+/* A lone request waits for the disk anyway, and two hand-overs would only add to that. Where many
+ * are under way their input and their answers keep this thread busy meanwhile. */
 static void sync_after_flush(struct disk_file *f, disk_done_fn *done, void *arg)
 {
-    net_uv_flush(the_host->net);
-    the_host->disk_sync(f, done, arg);
+    struct host *h = the_host;
+    bool busy = h->unsynced > SYNC_INLINE_BYTES;
+    h->unsynced = 0;
+    net_uv_flush(h->net);
+    if (!busy || !h->node) {
+        h->disk_sync(f, done, arg);
+        return;
+    }
+    struct sync_work *s = g_new0(struct sync_work, 1);
+    *s = (struct sync_work){.host = h, .file = f, .done = done, .arg = arg};
+    h->syncing++;
+    int r = uv_queue_work(&h->loop, &s->work, sync_on_thread, sync_ended);
+    ASSERT(r == 0);
 }
 
 struct disk *host_disk(struct host *h, struct disk *disk)
@@ -282,6 +331,8 @@ int host_run(struct host *h, struct node *node)
     if (h->parent_fd >= 0 && !h->parent_ended)
         uv_poll_start(&h->parent, UV_READABLE | UV_DISCONNECT, on_parent);
     uv_run(&h->loop, UV_RUN_DEFAULT);
+    while (h->syncing > 0)
+        uv_run(&h->loop, UV_RUN_ONCE);
     net_uv_flush(h->net);
     net_uv_set_handler(h->net, NULL);
     h->node = NULL;
