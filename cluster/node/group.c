@@ -217,11 +217,43 @@ void group_destroy(struct group *g)
 
 /* --- time ------------------------------------------------------------------------------------- */
 
+/* How many members of the node come before it, counted from another one for each group, so that
+ * leaders are spread. */
+static unsigned rank_of(const struct group *g)
+{
+    const struct node *n = g->node;
+    unsigned before = 0;
+    for (unsigned i = 0; i < n->n_peers; i++)
+        before += n->peers[i].id < n->config.id;
+    return (before + g->gid) % (n->n_peers + 1);
+}
+
+/* Nodes that are started together need not wait for an election time-out: who has heard of no
+ * leader since its start asks for votes once a majority is linked, the first by rank at once, the
+ * others later, or they would split the votes. It disturbs nobody: pre-vote. */
+static void campaign_at_start(struct group *g)
+{
+    struct node *n = g->node;
+    if (g->leader_seen || n->n_peers == 0)
+        return;
+    if (!peers_reach_majority(n)) {
+        g->campaign_at = 0;
+        return;
+    }
+    if (g->campaign_at == 0)
+        g->campaign_at = n->now + 1 + rank_of(g) * n->config.election_ticks / 4;
+    if (n->now < g->campaign_at)
+        return;
+    raft_campaign(g->raft);
+    g->campaign_at = n->now + n->config.election_ticks;
+}
+
 void group_tick(struct group *g)
 {
     if (g->paused)
         return;
     raft_tick(g->raft);
+    campaign_at_start(g);
     waits_tick(g->waits);
     snapshots_tick(g);
 }

@@ -58,6 +58,9 @@ struct group {
     raft_id leader;
     bool leading; /* told to env.on_lead */
 
+    bool leader_seen;     /* since the start */
+    uint64_t campaign_at; /* tick; 0: not due yet */
+
     raft_index applied;
     raft_term applied_term;
     uint64_t applied_time;

@@ -5,9 +5,10 @@
 #include "cluster/node/snapshot.h"
 #include "cluster/node/wire.h"
 
-/* Pause before the next dial: 0.1 s, doubled up to 1.6 s, and up to as much again by chance. */
-#define DIAL_PAUSE_TICKS 5u
-#define DIAL_DOUBLINGS   4u
+/* Pause before the next dial: 20 ms, so that nodes that are started together meet at once, doubled
+ * up to 1.3 s, and up to as much again by chance. */
+#define DIAL_PAUSE_TICKS 1u
+#define DIAL_DOUBLINGS   6u
 
 static int cmp_peer(const void *a, const void *b)
 {
@@ -188,6 +189,14 @@ void peer_send_raft(struct node *n, uint32_t gid, const struct raft_msg *m)
         n->counters.raft_dropped++;
     else
         n->counters.raft_sent++;
+}
+
+bool peers_reach_majority(const struct node *n)
+{
+    unsigned linked = 1;
+    for (unsigned i = 0; i < n->n_peers; i++)
+        linked += n->peers[i].link != NULL;
+    return linked > (n->n_peers + 1) / 2;
 }
 
 unsigned peers_silent(const struct node *n)

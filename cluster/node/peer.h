@@ -38,5 +38,7 @@ NODISCARD int peer_greet(struct conn *c, const struct msg_hello *hello, struct e
 void peer_closed(struct conn *c);
 
 void peer_send_raft(struct node *n, uint32_t gid, const struct raft_msg *m);
+/* This node and the members it has a link to are more than half. */
+bool peers_reach_majority(const struct node *n);
 /* Members (not this node) that were not heard for an election time-out. */
 unsigned peers_silent(const struct node *n);

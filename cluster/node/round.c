@@ -34,6 +34,7 @@ static void note_role(struct group *g)
     if (s.leader != g->leader && s.leader != RAFT_NONE && s.leader != s.id)
         node_log(g->node, LOG_INFO, "follow gid=%u term=%" G_GUINT64_FORMAT " leader=%u", g->gid,
                  s.term, s.leader);
+    g->leader_seen |= s.leader != RAFT_NONE;
     g->term = s.term;
     g->role = s.role;
     g->leader = s.leader;

@@ -32,6 +32,31 @@ TEST(three_nodes_elect_one_leader_and_replicate)
     cluster_destroy(c);
 }
 
+TEST(nodes_started_together_elect_before_an_election_time_out)
+{
+    struct cluster *c = cluster_create(&(struct cluster_options){.n = 3});
+    for (unsigned ticks = 0; ticks < ELECTION_TICKS / 2 && !cluster_leader(c); ticks++)
+        cluster_run(c, 1);
+    assert_int_equal(cluster_leader(c), 1);
+    assert_int_equal(cluster_status(c, 1).term, 1);
+    cluster_destroy(c);
+}
+
+TEST(a_node_that_starts_again_does_not_disturb_the_leader)
+{
+    struct cluster *c = three();
+    unsigned leader = cluster_leader(c), first = leader == 1 ? 2 : 1;
+    raft_term term = cluster_status(c, leader).term;
+    cluster_kill(c, first);
+    cluster_run(c, 10);
+    cluster_start(c, first);
+    cluster_run(c, 200);
+    assert_int_equal(cluster_leader(c), leader);
+    assert_int_equal(cluster_status(c, first).leader, leader);
+    assert_int_equal(cluster_status(c, leader).term, term);
+    cluster_destroy(c);
+}
+
 TEST(a_quiet_cluster_keeps_its_leader)
 {
     struct cluster *c = three();
@@ -159,7 +184,9 @@ TEST(all_crash_and_nothing_answered_is_lost)
     cluster_destroy(c);
 }
 
-T_MAIN(T(three_nodes_elect_one_leader_and_replicate), T(a_quiet_cluster_keeps_its_leader),
+T_MAIN(T(three_nodes_elect_one_leader_and_replicate),
+       T(nodes_started_together_elect_before_an_election_time_out),
+       T(a_node_that_starts_again_does_not_disturb_the_leader), T(a_quiet_cluster_keeps_its_leader),
        T(a_follower_names_the_leader),
        T(the_next_leader_answers_the_same_seq_with_the_first_result),
        T(a_leader_cut_off_answers_no_read_and_gives_up_its_proposals),
