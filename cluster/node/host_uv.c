@@ -40,6 +40,7 @@ struct host {
     unsigned ticks;
     bool input; /* a tick, a post or a wake: a round is due */
     bool stopping;
+    uint64_t stop_at_ns; /* 0: never */
     int signal;
 
     pthread_mutex_t lock; /* guards posts */
@@ -129,6 +130,8 @@ static void on_timer(uv_timer_t *t)
         if (++h->ticks % NET_TICKS == 0)
             net_uv_tick(h->net);
     }
+    if (h->stop_at_ns && now >= h->stop_at_ns)
+        h->stopping = true;
     uint64_t left_ms = (h->next_tick_ns - now) / 1000000u;
     uv_timer_start(t, on_timer, left_ms + 1, 0);
 }
@@ -167,6 +170,11 @@ static void stop_now(void *arg)
 void host_stop(struct host *h)
 {
     host_post(h, stop_now, h);
+}
+
+void host_stop_within(struct host *h, unsigned ms)
+{
+    h->stop_at_ns = clock_mono_ns() + ms * UINT64_C(1000000);
 }
 
 static void on_signal(uv_signal_t *s, int number)
@@ -336,5 +344,6 @@ int host_run(struct host *h, struct node *node)
     net_uv_flush(h->net);
     net_uv_set_handler(h->net, NULL);
     h->node = NULL;
+    h->stop_at_ns = 0;
     return h->signal;
 }

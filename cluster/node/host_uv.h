@@ -47,3 +47,5 @@ void host_wake(void *arg);
 typedef void host_fn(void *arg);
 void host_post(struct host *h, host_fn *fn, void *arg);
 void host_stop(struct host *h);
+/* The next host_run ends by itself after so long. Before it, on its thread. */
+void host_stop_within(struct host *h, unsigned ms);

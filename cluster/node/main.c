@@ -19,6 +19,10 @@
 #include "cluster/node/job_service.h"
 
 #define EXIT_USAGE 2
+/* For what runs beside the node to end in order, which takes the cluster: a leader is asked. Of a
+ * private store all nodes stop together, and soon there is none. */
+#define SERVICES_STOP_MS         3000
+#define PRIVATE_SERVICES_STOP_MS 200
 /* A private store (no TLS: Unix sockets only) is mounted and unmounted often. Recovery reads one or
  * two segments in full, whatever is in them: 64 MiB take 0.1 s each. */
 #define PRIVATE_SEGMENT_BYTES MIB(16)
@@ -47,6 +51,7 @@ struct daemon {
     void *services[ARRAY_LEN(services)];
     size_t n_started;  /* of services, that are told of things */
     size_t n_stopping; /* that are being stopped */
+    _Atomic bool services_stopped;
 };
 
 /* --- what the node asks of its host ------------------------------------------------------------
@@ -233,11 +238,14 @@ static void *stop_services(void *arg)
     for (size_t i = d->n_stopping; i-- > 0;)
         if (services[i]->stop)
             services[i]->stop(d->services[i]);
+    d->services_stopped = true;
     host_stop(d->host);
     return NULL;
 }
 
-/* The loop goes on until they have stopped, or a second signal ends it. */
+/* The loop goes on until they have stopped, or time is over, or a second signal comes. Then the
+ * process ends at once: that is always safe, crash and shutdown are one path, and whatever tasks
+ * are still running end with it. */
 static void run_until_services_stopped(struct daemon *d)
 {
     pthread_t thread;
@@ -247,7 +255,12 @@ static void run_until_services_stopped(struct daemon *d)
         stop_services(d);
         return;
     }
+    host_stop_within(d->host, d->tls ? SERVICES_STOP_MS : PRIVATE_SERVICES_STOP_MS);
     (void)host_run(d->host, d->node);
+    if (!d->services_stopped) {
+        log_event(LOG_INFO, "end without waiting for jobs");
+        _exit(EXIT_SUCCESS);
+    }
     (void)pthread_join(thread, NULL);
 }
 
