@@ -4,10 +4,7 @@
 # work again once there is space.
 . "$(dirname "$0")/lib.sh"
 need_fuse
-[ "$(id -u)" = 0 ] || skip "run as root, to mount a small tmpfs"
-mkdir small
-mount -t tmpfs -o size=300m tmpfs small 2>/dev/null || skip "cannot mount a tmpfs"
-trap 'umount -l "$T/small" 2>/dev/null; cleanup' EXIT
+tmpfs_mount small 300m
 mkdir mnt
 mounts="$mounts $T/mnt"
 raftfs -o data="$T/small/store" "$T/mnt" || fail "mount"

@@ -18,6 +18,7 @@
 #   cluster_mount DIR [OPTIONS]     that cluster on DIR
 #   unmount DIR
 #   leader                          prints the leading node's number (waits for one)
+#   tmpfs_mount DIR SIZE            a small disk of its own (root only)
 #   wait_for SECONDS CONDITION...   polls a command until it succeeds
 #   expect_fail WORDS... -- TEXT    the command fails and its stderr contains TEXT
 #   same A B WHAT                   compares two strings
@@ -37,7 +38,9 @@ T=$(mktemp -d "${TMPDIR:-/tmp}/raftfs-test.XXXXXX")
 chmod 755 "$T"
 cd "$T" || exit 1
 mounts=
+tmpfs=
 nodes=
+namespaces= # of lib/namespaces.sh
 
 say() { echo "-- $*"; }
 skip() {
@@ -71,6 +74,8 @@ cleanup() {
     for m in $mounts; do
         is_mounted "$m" && { umount -l "$m" || fusermount3 -uz "$m"; } 2>/dev/null
     done
+    for m in $tmpfs; do umount -l "$m"; done 2>/dev/null
+    for ns in $namespaces; do ip netns del "$ns"; done 2>/dev/null
     if [ $status -ne 0 ] && [ $status -ne 77 ]; then
         for log in "$T"/*.log "$T"/*/*.log; do
             [ -s "$log" ] && { echo "== $log"; tail -n 25 "$log"; }
@@ -124,6 +129,13 @@ embedded_mount() {
     raftfs -o data="$T/store" "$@" "$dir"
 }
 
+tmpfs_mount() {
+    [ "$(id -u)" = 0 ] || skip "run as root, to mount a small tmpfs"
+    mkdir -p "$1"
+    mount -t tmpfs -o "size=$2,mode=700" tmpfs "$1" 2>/dev/null || skip "cannot mount a tmpfs"
+    tmpfs="$tmpfs $(realpath "$1")"
+}
+
 # A free port: asks the kernel, which does not hand the same one out again for a while.
 free_port() {
     while :; do
@@ -142,9 +154,11 @@ cluster_start() {
     for i in $(seq "$size"); do node_start "$i"; done
     wait_for 20 ctl status || fail "the cluster has no leader"
 }
-ctl() { raftfsctl -c "$T/cluster/admin.conf" "$@"; }
+# What to put before a command so that it runs where X (n1 .., c) lives.
+ns_exec() { [ -z "$namespaces" ] || echo "ip netns exec $net_tag.$1"; }
+ctl() { $(ns_exec c) raftfsctl -c "$T/cluster/admin.conf" "$@"; }
 node_start() {
-    raftfsd -c "$T/cluster/n$1.conf" >>"$T/n$1.log" 2>&1 &
+    $(ns_exec "n$1") raftfsd -c "$T/cluster/n$1.conf" >>"$T/n$1.log" 2>&1 &
     eval "pid_$1=$!"
     nodes="$nodes $!"
 }
