@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cluster/node/wire.h"
 
+/* The bits of `reject`. */
+enum { WIRE_REJECT = 1, WIRE_TRANSFER = 2 };
+
 void wire_put_raft(struct enc *e, struct arena *a, uint32_t gid, const struct raft_msg *m)
 {
     struct msg_raft_wire w = {
@@ -12,7 +15,7 @@ void wire_put_raft(struct enc *e, struct arena *a, uint32_t gid, const struct ra
         .index = m->index,
         .log_term = m->log_term,
         .commit = m->commit,
-        .reject = m->reject,
+        .reject = (uint8_t)((m->reject ? WIRE_REJECT : 0) | (m->transfer ? WIRE_TRANSFER : 0)),
         .hint = m->hint,
         .hint_term = m->hint_term,
         .read_round = m->read_round,
@@ -40,7 +43,8 @@ static bool entry_type_known(uint8_t type)
 
 int wire_get_raft(const struct msg_raft_wire *w, struct arena *a, struct raft_msg *ret)
 {
-    if (w->type < RAFT_PREVOTE || w->type > RAFT_HEARTBEAT_RESP)
+    if (w->type < RAFT_PREVOTE || w->type > RAFT_TIMEOUT_NOW ||
+        w->reject > (WIRE_REJECT | WIRE_TRANSFER))
         return -ERR_INVALID;
     for (uint32_t i = 0; i < w->n_entries; i++)
         if (!entry_type_known(w->entries[i].type))
@@ -66,7 +70,8 @@ int wire_get_raft(const struct msg_raft_wire *w, struct arena *a, struct raft_ms
         .index = w->index,
         .log_term = w->log_term,
         .commit = w->commit,
-        .reject = w->reject != 0,
+        .reject = w->reject & WIRE_REJECT,
+        .transfer = w->reject & WIRE_TRANSFER,
         .hint = w->hint,
         .hint_term = w->hint_term,
         .read_round = w->read_round,

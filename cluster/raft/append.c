@@ -29,14 +29,23 @@ static uint64_t heard_lately(const void *ctx, raft_id voter)
     return voter == r->id || raft_member(r, voter)->since_heard < r->election_ticks;
 }
 
-/* Dissertation 6.2: a leader that does not reach a majority steps down. So does one whose disk
- * hangs: its heartbeats would keep a better one from being elected (reference/raft.md 4.8). */
+/* Dissertation 6.2: a leader that does not reach a majority steps down. One whose disk hangs hands
+ * over, then steps down: its heartbeats would keep a better one from being elected
+ * (reference/raft.md 4.8). */
+static bool must_step_down(struct raft *r)
+{
+    bool expired = raft_transfer_expired(r);
+
+    if (!quorum_reached(&r->conf, heard_lately, r))
+        return true;
+    return !raft_is_alone(r) && raft_disk_overdue(r) && raft_hand_over(r, expired);
+}
+
 void raft_lead_tick(struct raft *r)
 {
     for (unsigned i = 0; i < r->n_members; i++)
         progress_tick(&r->members[i]);
-    if (!quorum_reached(&r->conf, heard_lately, r) ||
-        (r->conf.n_voters > 1 && raft_disk_overdue(r))) {
+    if (must_step_down(r)) {
         raft_become_follower(r, r->hard.term, RAFT_NONE);
         return;
     }
@@ -46,6 +55,7 @@ void raft_lead_tick(struct raft *r)
     for (unsigned i = 0; i < r->n_members; i++)
         if (r->members[i].id != r->id)
             raft_send_heartbeat(r, r->members[i].id);
+    raft_transfer_tell(r);
 }
 
 void raft_add_entry(struct raft *r, enum raft_entry_type type, struct buf *data, uint64_t now_ns)
@@ -68,7 +78,7 @@ int raft_propose(struct raft *r, struct buf *data, uint64_t now_ns, raft_index *
         return -ERR_NOT_LEADER;
     if (data->len > RAFT_ENTRY_BYTES_MAX)
         return -ERR_TOO_BIG;
-    if (r->uncommitted + data->len > UNCOMMITTED_BYTES_MAX)
+    if (r->transfer.to != RAFT_NONE || r->uncommitted + data->len > UNCOMMITTED_BYTES_MAX)
         return -ERR_BUSY;
     raft_add_entry(r, RAFT_ENTRY_DATA, data, now_ns);
     *ret_index = raftlog_last(&r->log);
@@ -144,6 +154,7 @@ static void acked(struct raft *r, struct progress *p, raft_index index)
     if (p->state == PROGRESS_SNAPSHOT && p->match >= r->log.base)
         progress_resume(p);
     raft_advance_commit(r);
+    raft_transfer_go(r);
 }
 
 void raft_handle_append_resp(struct raft *r, const struct raft_msg *m)

@@ -93,7 +93,8 @@ int raft_check_msg(const struct raft *r, const struct raft_msg *m)
 {
     bool ok = m->to == r->id && m->from != r->id && quorum_is_member(&r->conf, m->from) &&
               m->term > 0 && number_ok(m->term) && number_ok(m->index) && number_ok(m->commit) &&
-              number_ok(m->hint) && (m->n_entries == 0 || m->type == RAFT_APPEND);
+              number_ok(m->hint) && (m->n_entries == 0 || m->type == RAFT_APPEND) &&
+              (!m->transfer || m->type == RAFT_VOTE);
     if (!ok)
         return -ERR_INVALID;
 
@@ -116,6 +117,9 @@ int raft_check_msg(const struct raft *r, const struct raft_msg *m)
         break;
     case RAFT_HEARTBEAT: /* commit never exceeds what we acknowledged */
         ok = sender_leads(r, m) && m->commit <= raftlog_last(&r->log);
+        break;
+    case RAFT_TIMEOUT_NOW:
+        ok = sender_leads(r, m);
         break;
     case RAFT_HEARTBEAT_RESP:
         ok = answer_ok(r, m) && m->hint <= m->index;

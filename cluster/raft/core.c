@@ -23,6 +23,11 @@ void raft_set_conf(struct raft *r, const struct raft_conf *conf)
         progress_reset(&r->members[i], raftlog_last(&r->log) + 1);
 }
 
+bool raft_is_alone(const struct raft *r)
+{
+    return r->conf.n_voters == 1 && r->conf.voters[0] == r->id;
+}
+
 static int check_restore(const struct raft_restore *s)
 {
     raft_index last = s->snap_index + s->n_entries;
@@ -86,7 +91,7 @@ int raft_create(const struct raft_config *config, const struct raft_restore *fro
     restore(r, s);
     raft_set_conf(r, &config->conf);
     raft_become_follower(r, r->hard.term, RAFT_NONE);
-    if (r->conf.n_voters == 1)
+    if (raft_is_alone(r))
         raft_campaign(r); /* nobody to wait for */
     *ret = r;
     return 0;
@@ -106,11 +111,11 @@ void raft_destroy(struct raft *r)
 
 /* --- roles and terms ---------------------------------------------------------------------- */
 
-/* Row: from, bit: allowed next (figure 4 of the paper, with the pre-candidate before the
- * candidate). */
+/* Row: from, bit: allowed next (figure 4 of the paper, with the pre-candidate before the candidate;
+ * a follower that was told to campaign skips it). */
 #define TO(role) (1u << (role))
 static const unsigned allowed[] = {
-    [RAFT_FOLLOWER] = TO(RAFT_FOLLOWER) | TO(RAFT_PRE_CANDIDATE),
+    [RAFT_FOLLOWER] = TO(RAFT_FOLLOWER) | TO(RAFT_PRE_CANDIDATE) | TO(RAFT_CANDIDATE),
     [RAFT_PRE_CANDIDATE] = TO(RAFT_FOLLOWER) | TO(RAFT_PRE_CANDIDATE) | TO(RAFT_CANDIDATE),
     [RAFT_CANDIDATE] = TO(RAFT_FOLLOWER) | TO(RAFT_PRE_CANDIDATE) | TO(RAFT_LEADER),
     [RAFT_LEADER] = TO(RAFT_FOLLOWER),
@@ -143,6 +148,7 @@ void raft_become_follower(struct raft *r, raft_term term, raft_id leader)
 
     if (r->role == RAFT_LEADER) {
         raft_reads_drop(r);
+        raft_transfer_drop(r);
         g_array_set_size(r->snap_needs, 0);
     }
     if (term != r->hard.term)
@@ -254,8 +260,9 @@ static bool enter_term(struct raft *r, const struct raft_msg *m)
         return true;
     if (m->type == RAFT_PREVOTE_RESP && !m->reject)
         return true; /* names the term that it would vote in */
-    if (m->type == RAFT_VOTE && raft_hears_leader(r))
-        return false; /* dissertation 4.2.3: disruptive servers are ignored */
+    /* Dissertation 4.2.3: disruptive servers are ignored; 3.10: but for whom the leader sent. */
+    if (m->type == RAFT_VOTE && !m->transfer && raft_hears_leader(r))
+        return false;
     raft_become_follower(r, m->term, RAFT_NONE);
     return true;
 }
@@ -294,6 +301,10 @@ int raft_step(struct raft *r, const struct raft_msg *m)
     case RAFT_HEARTBEAT:
         follow(r, m->from);
         raft_handle_heartbeat(r, m);
+        break;
+    case RAFT_TIMEOUT_NOW:
+        follow(r, m->from);
+        raft_handle_timeout_now(r);
         break;
     case RAFT_APPEND_RESP:
         raft_handle_append_resp(r, m);

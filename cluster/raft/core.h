@@ -5,7 +5,7 @@
  * Who may change what: core.c the role, term and commit; elect.c the ballots; append.c follower's
  * log and the leader's sending; persist.c everything about tickets; read.c the three read queues;
  * snap.c installation; ready.c what has been shown. progress.c alone changes a progress, log.c
- * alone a log.
+ * alone a log, transfer.c a transfer.
  *
  * Three cursors run over the log:   persisted <= handed <= last   (given to the disk, on the disk)
  *                                   applied <= applying <= commit (given to the state machine, in
@@ -39,6 +39,13 @@ struct asked {
     raft_index index;
 };
 
+/* Leadership that is being handed over. */
+struct transfer {
+    raft_id to;       /* RAFT_NONE: none */
+    unsigned elapsed; /* ticks since it began */
+    bool told;        /* TIMEOUT_NOW was sent */
+};
+
 struct raft {
     raft_id id;
     struct raft_conf conf;
@@ -69,6 +76,7 @@ struct raft {
     unsigned heartbeat_elapsed;
     raft_index term_start; /* leader: index of the own-term no-op */
     uint64_t uncommitted;  /* leader: payload bytes beyond commit */
+    struct transfer transfer;
 
     uint64_t read_round;   /* newest; never goes back, over terms too */
     GArray *reads_waiting; /* uint64_t ctx: for the no-op's commit and the next round */
@@ -93,6 +101,8 @@ void raft_set_commit(struct raft *r, raft_index index);
 void raft_advance_commit(struct raft *r);
 struct progress *raft_member(const struct raft *r, raft_id id); /* NULL if no member */
 void raft_set_conf(struct raft *r, const struct raft_conf *conf);
+/* Is this node all voters there are? Then there is nobody to hear, or to leave to. */
+bool raft_is_alone(const struct raft *r);
 static inline bool raft_is_voter(const struct raft *r)
 {
     return quorum_is_voter(&r->conf, r->id);
@@ -107,6 +117,7 @@ void raft_elect_tick(struct raft *r);
 void raft_handle_prevote(struct raft *r, const struct raft_msg *m);
 void raft_handle_vote(struct raft *r, const struct raft_msg *m);
 void raft_handle_ballot(struct raft *r, const struct raft_msg *m); /* (PRE)VOTE_RESP */
+void raft_handle_timeout_now(struct raft *r);
 void raft_count_own_vote(struct raft *r); /* once the own vote is durable */
 
 /* append.c */
@@ -129,6 +140,15 @@ void raft_log_reset(struct raft *r); /* call after it; nothing of it is durable 
 bool raft_disk_overdue(const struct raft *r);
 bool raft_must_persist(const struct raft *r);
 void raft_hand_out(struct raft *r, struct raft_persist *ret);
+
+/* transfer.c: leader only */
+void raft_transfer_go(struct raft *r);      /* tells the target, once it has all */
+void raft_transfer_tell(struct raft *r);    /* the same again, in case that was lost */
+void raft_transfer_drop(struct raft *r);    /* no longer leader */
+bool raft_transfer_expired(struct raft *r); /* per tick: was it given up just now? */
+/* This node should not lead any more. Hands over to the best voter; true when all was done that can
+ * be: step down. */
+bool raft_hand_over(struct raft *r, bool expired);
 
 /* read.c */
 void raft_reads_begin(struct raft *r);   /* a new round, if reads wait and the no-op is committed */

@@ -20,12 +20,13 @@ static enum ballot ballot_of(const void *ctx, raft_id voter)
     return raft_member(ctx, voter)->ballot;
 }
 
-static void ask_votes(struct raft *r, enum raft_msg_type type, raft_term term)
+static void ask_votes(struct raft *r, enum raft_msg_type type, raft_term term, bool transfer)
 {
     for (unsigned i = 0; i < r->conf.n_voters; i++) {
         struct raft_msg m = {.type = type,
                              .to = r->conf.voters[i],
                              .term = term,
+                             .transfer = transfer,
                              .index = raftlog_last(&r->log),
                              .log_term = raftlog_last_term(&r->log)};
         if (m.to == r->id)
@@ -47,20 +48,34 @@ static void count(struct raft *r)
         raft_become_leader(r);
     } else if (v == QUORUM_WON) {
         raft_become_candidate(r);
-        ask_votes(r, RAFT_VOTE, r->hard.term);
+        ask_votes(r, RAFT_VOTE, r->hard.term, false);
     }
+}
+
+/* Who cannot write could not lead (reference/raft.md 4.8). A group of one has nobody better. */
+static bool may_lead(const struct raft *r)
+{
+    return raft_is_voter(r) && (raft_is_alone(r) || !raft_disk_overdue(r));
 }
 
 void raft_campaign(struct raft *r)
 {
-    if (r->role == RAFT_LEADER || !raft_is_voter(r))
-        return;
-    /* Who cannot write could not lead (reference/raft.md 4.8). A group of one has nobody better. */
-    if (r->conf.n_voters > 1 && raft_disk_overdue(r))
+    if (r->role == RAFT_LEADER || !may_lead(r))
         return;
     raft_become_pre_candidate(r);
     raft_member(r, r->id)->ballot = BALLOT_GRANTED; /* no promise, so nothing to persist */
-    ask_votes(r, RAFT_PREVOTE, r->hard.term + 1);
+    ask_votes(r, RAFT_PREVOTE, r->hard.term + 1, false);
+    count(r);
+}
+
+/* Dissertation 3.10: "as if its election timer had fired"; the leader itself says that it goes, so
+ * there is nobody whom a pre-vote would protect. */
+void raft_handle_timeout_now(struct raft *r)
+{
+    if (!may_lead(r))
+        return;
+    raft_become_candidate(r);
+    ask_votes(r, RAFT_VOTE, r->hard.term, true);
     count(r);
 }
 

@@ -13,10 +13,15 @@ const char *raft_role_name(enum raft_role role)
 const char *raft_msg_name(enum raft_msg_type type)
 {
     static const char *const names[] = {
-        [RAFT_PREVOTE] = "PREVOTE",     [RAFT_PREVOTE_RESP] = "PREVOTE_RESP",
-        [RAFT_VOTE] = "VOTE",           [RAFT_VOTE_RESP] = "VOTE_RESP",
-        [RAFT_APPEND] = "APPEND",       [RAFT_APPEND_RESP] = "APPEND_RESP",
-        [RAFT_HEARTBEAT] = "HEARTBEAT", [RAFT_HEARTBEAT_RESP] = "HEARTBEAT_RESP",
+        [RAFT_PREVOTE] = "PREVOTE",
+        [RAFT_PREVOTE_RESP] = "PREVOTE_RESP",
+        [RAFT_VOTE] = "VOTE",
+        [RAFT_VOTE_RESP] = "VOTE_RESP",
+        [RAFT_APPEND] = "APPEND",
+        [RAFT_APPEND_RESP] = "APPEND_RESP",
+        [RAFT_HEARTBEAT] = "HEARTBEAT",
+        [RAFT_HEARTBEAT_RESP] = "HEARTBEAT_RESP",
+        [RAFT_TIMEOUT_NOW] = "TIMEOUT_NOW",
     };
     return (unsigned)type < ARRAY_LEN(names) && names[type] ? names[type] : "?";
 }
@@ -73,6 +78,8 @@ void raft_print_msg(GString *s, const struct raft_msg *m)
     case RAFT_PREVOTE:
     case RAFT_VOTE:
         put_place(s, "last", m->index, m->log_term);
+        if (m->transfer)
+            g_string_append(s, " transfer");
         break;
     case RAFT_PREVOTE_RESP:
     case RAFT_VOTE_RESP:
@@ -96,6 +103,8 @@ void raft_print_msg(GString *s, const struct raft_msg *m)
         put(s, "received", m->index);
         put(s, "match", m->hint);
         put(s, "round", m->read_round);
+        break;
+    case RAFT_TIMEOUT_NOW:
         break;
     }
 }
@@ -122,4 +131,6 @@ void raft_print_status(GString *s, const struct raft_status *st)
     put(s, "persisted", st->persisted);
     put(s, "commit", st->commit);
     put(s, "applied", st->applied);
+    if (st->transfer_to != RAFT_NONE)
+        put(s, "transfer", st->transfer_to);
 }

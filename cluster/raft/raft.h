@@ -73,6 +73,7 @@ enum raft_msg_type {
     RAFT_APPEND_RESP,
     RAFT_HEARTBEAT,
     RAFT_HEARTBEAT_RESP,
+    RAFT_TIMEOUT_NOW, /* leadership is handed over to you: campaign (dissertation 3.10) */
 };
 
 /* One message. Which fields mean something is said per type in cluster/raft/README.md. */
@@ -85,6 +86,8 @@ struct raft_msg {
     raft_term log_term; /* APPEND: prev term; VOTE: last term */
     raft_index commit;  /* APPEND, HEARTBEAT */
     bool reject;
+    bool transfer;   /* VOTE: the leader asked for this election, hear of it though you hear the
+                        leader */
     raft_index hint; /* rejecting APPEND_RESP: fast conflict back-up (paper 5.3, end);
                         HEARTBEAT_RESP: match */
     raft_term hint_term;
@@ -138,7 +141,8 @@ struct raft_status {
     enum raft_role role;
     raft_term term;
     raft_index first, last, persisted, commit, applied;
-    bool leading; /* leader with its own-term no-op applied: may serve */
+    bool leading;        /* leader with its own-term no-op applied: may serve */
+    raft_id transfer_to; /* leadership is being handed over to it; RAFT_NONE: no */
 };
 
 /* What a leader knows of one member, for `status`. */
@@ -188,11 +192,11 @@ void raft_tick(struct raft *r);
  * fields) is dropped with -ERR_INVALID and changes nothing. The entries' data is referenced. */
 int raft_step(struct raft *r, const struct raft_msg *m);
 
-/* Leader only. Takes a reference on data. -ERR_NOT_LEADER; -ERR_BUSY over UNCOMMITTED_BYTES_MAX;
- * -ERR_TOO_BIG over RAFT_ENTRY_BYTES_MAX; -ERR_INVALID without data. Appends are composed when
- * raft_ready is called, so what is proposed between two readies travels in one message.
- * *ret_index/_term name the entry: it was committed if and only if an entry of that index and term
- * is applied. */
+/* Leader only. Takes a reference on data. -ERR_NOT_LEADER; -ERR_BUSY over UNCOMMITTED_BYTES_MAX and
+ * while leadership is handed over; -ERR_TOO_BIG over RAFT_ENTRY_BYTES_MAX; -ERR_INVALID without
+ * data. Appends are composed when raft_ready is called, so what is proposed between two readies
+ * travels in one message. *ret_index/_term name the entry: it was committed if and only if an entry
+ * of that index and term is applied. */
 NODISCARD int raft_propose(struct raft *r, struct buf *data, uint64_t now_ns, raft_index *ret_index,
                            raft_term *ret_term);
 
@@ -220,7 +224,18 @@ bool raft_install(struct raft *r, raft_id from, raft_term from_term, raft_index 
  */
 void raft_snapshot_sent(struct raft *r, raft_id to, raft_index index, bool ok);
 
-/* Tries to become leader now (tests, `leader move` later). */
+/* Leader only: hands leadership over to voter `to` (dissertation 3.10). Proposals are refused with
+ * -ERR_BUSY until it leads (this node then learns of a higher term), or until an election time-out
+ * has passed and it is given up: both end with raft_status.transfer_to = RAFT_NONE. 0 as well if
+ * `to` is this node, or the target already. -ERR_NOT_LEADER; -ERR_NOT_FOUND: no member;
+ * -ERR_INVALID: a learner; -ERR_BUSY: under way to another. */
+NODISCARD int raft_transfer(struct raft *r, raft_id to);
+/* The voter to hand over to: of those heard within an election time-out the one with the longest
+ * log. RAFT_NONE: nobody is there, or this node does not lead. */
+raft_id raft_transfer_choice(const struct raft *r);
+
+/* Tries to become leader now, if a majority hears no leader. For tests: an operator uses
+ * raft_transfer, a core alone knows when its leader is gone. */
 void raft_campaign(struct raft *r);
 
 /* --- outputs --- */
@@ -234,8 +249,8 @@ unsigned raft_get_progress(const struct raft *r, struct raft_progress_view *ret,
 /* The term of an entry, 0 if compacted or beyond the end. */
 raft_term raft_term_at(const struct raft *r, raft_index index);
 /* Entries from..upto, at least one and no more than fit into `bytes` of payload, for a host whose
- * state machine fell back behind `applied`. NULL: not all of the range is in memory. They live until
- * the next input. */
+ * state machine fell back behind `applied`. NULL: not all of the range is in memory. They live
+ * until the next input. */
 const struct raft_entry *raft_entries(const struct raft *r, raft_index from, raft_index upto,
                                       uint64_t bytes, unsigned *ret_n);
 const struct raft_conf *raft_get_conf(const struct raft *r);

@@ -85,6 +85,7 @@ void raft_get_status(const struct raft *r, struct raft_status *ret)
         .persisted = r->persisted,
         .commit = r->commit,
         .applied = r->applied,
+        .transfer_to = r->transfer.to,
         .leading = r->role == RAFT_LEADER && r->applied >= r->term_start,
     };
 }

@@ -241,6 +241,13 @@ static void do_propose(struct trace *t)
     }
 }
 
+/* transfer ID TO: node ID hands leadership over; what is refused is told. */
+static void do_transfer(struct trace *t)
+{
+    struct member *m = up(t, 1);
+    say(t, group_transfer(&t->g, m, (raft_id)number(t, word(t, 2))));
+}
+
 /* read ID CTX */
 static void do_read(struct trace *t)
 {
@@ -416,6 +423,7 @@ static const struct {
     {"tick", do_tick},
     {"propose", do_propose},
     {"read", do_read},
+    {"transfer", do_transfer},
     {"deliver", do_deliver},
     {"stabilize", stabilize},
     {"persist-hold", do_hold},

@@ -517,6 +517,14 @@ int group_propose(struct group *g, struct member *m, struct bytes data)
     return e;
 }
 
+int group_transfer(struct group *g, struct member *m, raft_id to)
+{
+    int e = raft_transfer(m->r, to);
+    if (e == 0)
+        g->transfers++;
+    return e;
+}
+
 int group_read(struct group *g, struct member *m, uint64_t ctx)
 {
     for (unsigned i = 0; i < g->n; i++)

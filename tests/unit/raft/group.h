@@ -78,7 +78,7 @@ struct group {
     GArray *reads;   /* struct read_asked */
     raft_index max_commit;
     bool cut[GROUP_MAX + 1][GROUP_MAX + 1]; /* [from][to]: messages are lost */
-    uint64_t clock_ns, reads_served, elections, installs;
+    uint64_t clock_ns, reads_served, elections, installs, transfers;
     GString *out; /* not NULL: every event is told here, one line each */
     GString *why; /* scratch */
     bool manual;  /* the caller sends the snapshots that are needed */
@@ -102,6 +102,7 @@ void group_settle(struct group *g);
 void group_deliver(struct group *g, unsigned i, bool drop, bool keep);
 /* 0 or the core's error. */
 int group_propose(struct group *g, struct member *m, struct bytes data);
+int group_transfer(struct group *g, struct member *m, raft_id to);
 int group_read(struct group *g, struct member *m, uint64_t ctx);
 /* The state machine is flushed up to what it has applied; entries <= upto are forgotten. */
 void group_compact(struct group *g, struct member *m, raft_index upto);

@@ -98,6 +98,9 @@ static void step(struct run *t)
     } else if (what < 970) {
         if (m->r)
             propose(t, m);
+    } else if (what < 972) {
+        if (m->r)
+            (void)group_transfer(g, m, somebody(t)->id);
     } else if (what < 980) {
         if (m->r)
             (void)group_read(g, m, ++t->next_ctx);
@@ -185,9 +188,11 @@ static uint64_t run_seed(uint64_t seed, unsigned voters, unsigned learners)
     assert_true(ok);
     uint64_t committed = t.g.history->len;
     if (getenv("RAFTFS_VERBOSE"))
-        fprintf(stderr, "%s: %llu committed, %llu elections, %llu installs, %llu reads\n", name,
-                (unsigned long long)committed, (unsigned long long)t.g.elections,
-                (unsigned long long)t.g.installs, (unsigned long long)t.g.reads_served);
+        fprintf(stderr,
+                "%s: %llu committed, %llu elections, %llu transfers, %llu installs, %llu reads\n",
+                name, (unsigned long long)committed, (unsigned long long)t.g.elections,
+                (unsigned long long)t.g.transfers, (unsigned long long)t.g.installs,
+                (unsigned long long)t.g.reads_served);
     if (t.g.out)
         g_string_free(t.g.out, true);
     t.g.out = NULL;

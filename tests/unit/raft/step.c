@@ -429,6 +429,54 @@ TEST(the_log_may_be_ahead_of_the_term_on_disk)
     raft_destroy(r);
 }
 
+TEST(leadership_goes_to_voters_only_and_to_one_at_a_time)
+{
+    struct raft *r = node_with("112", 2);
+    T_ERR(ERR_NOT_LEADER, raft_transfer(r, 1));
+    assert_int_equal(raft_transfer_choice(r), RAFT_NONE);
+    raft_destroy(r);
+
+    r = leader();
+    T_ERR(ERR_NOT_FOUND, raft_transfer(r, 9));
+    T_ERR(ERR_INVALID, raft_transfer(r, 4)); /* the learner */
+    T_OK(raft_transfer(r, 2));               /* leads already */
+    assert_int_equal(status(r).transfer_to, RAFT_NONE);
+    T_OK(raft_transfer(r, 1));
+    assert_int_equal(status(r).transfer_to, 1);
+    T_OK(raft_transfer(r, 1));
+    T_ERR(ERR_BUSY, raft_transfer(r, 3));
+    raft_destroy(r);
+}
+
+TEST(the_voter_with_the_longest_log_is_chosen)
+{
+    struct raft *r = leader();
+    struct raft_msg m = {.type = RAFT_APPEND_RESP, .from = 3, .to = 2, .term = 1, .index = 1};
+
+    T_OK(raft_step(r, &m));
+    assert_int_equal(raft_transfer_choice(r), 3);
+    m.from = 4; /* a learner is none */
+    T_OK(raft_step(r, &m));
+    assert_int_equal(raft_transfer_choice(r), 3);
+    raft_destroy(r);
+}
+
+TEST(only_a_vote_can_be_for_a_transfer_and_only_the_leader_can_order_one)
+{
+    struct raft *r = node_with("112", 2);
+    struct raft_msg m = append(3, 3, 2, NULL, 0);
+    T_OK(raft_step(r, &m));
+    m.transfer = true;
+    refused(r, m);
+    m = (struct raft_msg){.type = RAFT_TIMEOUT_NOW, .from = 3, .to = 2, .term = 3};
+    refused(r, m); /* 1 leads */
+    m.from = 1;
+    T_OK(raft_step(r, &m));
+    assert_int_equal(status(r).role, RAFT_CANDIDATE);
+    assert_int_equal(status(r).term, 4);
+    raft_destroy(r);
+}
+
 /* Random fields: never an assertion, never a change of term by what is refused. */
 TEST(nonsense_is_survived)
 {
@@ -444,13 +492,14 @@ TEST(nonsense_is_survived)
                 e[k] = entry(ANY(), ANY());
                 e[k].type = (enum raft_entry_type)rng_below(&seed, 5);
             }
-            struct raft_msg m = {.type = (enum raft_msg_type)rng_below(&seed, 10),
+            struct raft_msg m = {.type = (enum raft_msg_type)rng_below(&seed, RAFT_TIMEOUT_NOW + 2),
                                  .from = (raft_id)rng_below(&seed, 5),
                                  .to = (raft_id)rng_between(&seed, 1, 2),
                                  .term = ANY(),
                                  .index = ANY(),
                                  .log_term = ANY(),
                                  .reject = rng_chance(&seed, 500000),
+                                 .transfer = rng_chance(&seed, 100000),
                                  .hint = ANY(),
                                  .hint_term = ANY(),
                                  .read_round = ANY(),
@@ -478,4 +527,7 @@ T_MAIN(T(a_message_for_or_from_somebody_else_is_refused), T(an_unknown_type_is_r
        T(an_append_from_before_the_base_is_acknowledged_up_to_commit), T(proposals_have_limits),
        T(time_in_the_log_rises_though_the_clock_may_fall),
        T(what_was_stored_wrongly_is_not_started_from), T(the_log_may_be_ahead_of_the_term_on_disk),
+       T(leadership_goes_to_voters_only_and_to_one_at_a_time),
+       T(the_voter_with_the_longest_log_is_chosen),
+       T(only_a_vote_can_be_for_a_transfer_and_only_the_leader_can_order_one),
        T(nonsense_is_survived))
