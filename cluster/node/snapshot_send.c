@@ -23,6 +23,7 @@ struct snap_send {
     raft_index index;
     raft_term term, index_term;
     uint64_t index_time;
+    struct raft_conf conf;  /* as of index: the newest may not be committed */
     uint64_t link;          /* conn token, 0: none */
     bool synced;            /* the follower has named its offset on this link */
     uint64_t offset, taken; /* next byte to send; what the follower has */
@@ -152,6 +153,7 @@ static bool send_start(struct snap_send *s)
     s->index = g->applied;
     s->index_term = g->applied_term;
     s->index_time = g->applied_time;
+    s->conf = *raft_conf_at(g->raft, s->index);
     s->term = g->term;
     s->progress_at = n->now;
     int err = kv_settle(g->kv);
@@ -181,7 +183,7 @@ static int send_chunk(struct snap_send *s, struct conn *c, struct bytes data, bo
 {
     struct node *n = s->group->node;
     struct enc conf = {0};
-    wire_put_conf(&conf, raft_get_conf(s->group->raft));
+    wire_put_conf(&conf, &s->conf);
     struct msg_snap_chunk m = {
         .gid = s->group->gid,
         .term = s->term,

@@ -89,34 +89,12 @@ void wire_release(struct raft_msg *m)
 
 void wire_put_conf(struct enc *e, const struct raft_conf *conf)
 {
-    enc_u32(e, conf->n_voters);
-    for (unsigned i = 0; i < conf->n_voters; i++)
-        enc_u32(e, conf->voters[i]);
-    enc_u32(e, conf->n_learners);
-    for (unsigned i = 0; i < conf->n_learners; i++)
-        enc_u32(e, conf->learners[i]);
-}
-
-static unsigned get_ids(struct dec *d, raft_id ret[VOTERS_MAX])
-{
-    uint32_t n = dec_u32(d);
-    if (n > VOTERS_MAX) {
-        d->bad = true;
-        return 0;
-    }
-    for (uint32_t i = 0; i < n; i++)
-        ret[i] = dec_u32(d);
-    return n;
+    struct buf *b = raft_conf_encode(conf);
+    enc_raw(e, b->data, b->len);
+    buf_unref(b);
 }
 
 int wire_get_conf(struct bytes in, struct raft_conf *ret)
 {
-    struct dec d = dec_of(in);
-    struct raft_conf conf = {0};
-    conf.n_voters = get_ids(&d, conf.voters);
-    conf.n_learners = get_ids(&d, conf.learners);
-    if (!dec_done(&d) || conf.n_voters == 0)
-        return -ERR_INVALID;
-    *ret = conf;
-    return 0;
+    return raft_conf_decode(in, ret) < 0 ? -ERR_INVALID : 0;
 }

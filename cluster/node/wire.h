@@ -15,6 +15,6 @@ void wire_put_raft(struct enc *e, struct arena *a, uint32_t gid, const struct ra
 NODISCARD int wire_get_raft(const struct msg_raft_wire *w, struct arena *a, struct raft_msg *ret);
 void wire_release(struct raft_msg *m);
 
-/* Membership as it travels in a snapshot. */
+/* Membership as it travels in a snapshot: as in the log (raft_conf_encode). */
 void wire_put_conf(struct enc *e, const struct raft_conf *conf);
 NODISCARD int wire_get_conf(struct bytes in, struct raft_conf *ret);

@@ -29,6 +29,11 @@ static uint64_t heard_lately(const void *ctx, raft_id voter)
     return voter == r->id || raft_member(r, voter)->since_heard < r->election_ticks;
 }
 
+bool raft_reaches(const struct raft *r, const struct raft_conf *conf)
+{
+    return quorum_reached(conf, heard_lately, r) > 0;
+}
+
 /* Dissertation 6.2: a leader that does not reach a majority steps down. One whose disk hangs hands
  * over, then steps down: its heartbeats would keep a better one from being elected
  * (reference/raft.md 4.8). */
@@ -36,15 +41,16 @@ static bool must_step_down(struct raft *r)
 {
     bool expired = raft_transfer_expired(r);
 
-    if (!quorum_reached(&r->conf, heard_lately, r))
+    if (!raft_reaches(r, &r->conf))
         return true;
-    return !raft_is_alone(r) && raft_disk_overdue(r) && raft_hand_over(r, expired);
+    return ((!raft_is_alone(r) && raft_disk_overdue(r)) || raft_conf_is_out(r)) &&
+           raft_hand_over(r, expired);
 }
 
 void raft_lead_tick(struct raft *r)
 {
     for (unsigned i = 0; i < r->n_members; i++)
-        progress_tick(&r->members[i]);
+        progress_tick(&r->members[i], raftlog_last(&r->log), r->election_ticks);
     if (must_step_down(r)) {
         raft_become_follower(r, r->hard.term, RAFT_NONE);
         return;
@@ -58,6 +64,16 @@ void raft_lead_tick(struct raft *r)
     raft_transfer_tell(r);
 }
 
+void raft_lead_on(struct raft *r)
+{
+    if (r->role != RAFT_LEADER)
+        return;
+    raft_conf_leave_joint(r);
+    raft_transfer_go(r);
+    if (raft_conf_is_out(r) && raft_hand_over(r, false))
+        raft_become_follower(r, r->hard.term, RAFT_NONE);
+}
+
 void raft_add_entry(struct raft *r, enum raft_entry_type type, struct buf *data, uint64_t now_ns)
 {
     struct raft_entry e = {.term = r->hard.term,
@@ -65,7 +81,7 @@ void raft_add_entry(struct raft *r, enum raft_entry_type type, struct buf *data,
                            .time_ns = MAX(now_ns, raftlog_last_time(&r->log) + 1),
                            .type = type,
                            .data = data};
-    raftlog_append(&r->log, &e);
+    raft_append(r, &e);
     r->uncommitted += buf_bytes(data).n;
 }
 
@@ -154,7 +170,6 @@ static void acked(struct raft *r, struct progress *p, raft_index index)
     if (p->state == PROGRESS_SNAPSHOT && p->match >= r->log.base)
         progress_resume(p);
     raft_advance_commit(r);
-    raft_transfer_go(r);
 }
 
 void raft_handle_append_resp(struct raft *r, const struct raft_msg *m)
@@ -230,12 +245,13 @@ static void take_entries(struct raft *r, const struct raft_entry *e, unsigned n)
                r->commit); /* leader completeness: nobody takes back what is committed */
         raft_log_truncated(r, e[i].index);
         raftlog_truncate(&r->log, e[i].index);
+        raft_conf_truncated(r, e[i].index);
     }
     for (; i < n; i++) {
         struct raft_entry copy = e[i];
         if (copy.type == RAFT_ENTRY_NOOP)
             copy.data = NULL;
-        raftlog_append(&r->log, &copy);
+        raft_append(r, &copy);
     }
 }
 

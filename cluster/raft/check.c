@@ -20,6 +20,8 @@ static bool place_ok(raft_index index, raft_term term)
 
 static bool entry_ok(const struct raft_entry *e, const struct raft_msg *m)
 {
+    struct raft_conf conf;
+
     if (e->term > m->term || !number_ok(e->time_ns))
         return false;
     switch (e->type) {
@@ -27,8 +29,8 @@ static bool entry_ok(const struct raft_entry *e, const struct raft_msg *m)
         return buf_bytes(e->data).n == 0;
     case RAFT_ENTRY_DATA:
         return e->data != NULL && e->data->len <= RAFT_ENTRY_BYTES_MAX;
-    case RAFT_ENTRY_CONF: /* this version never writes one and could not obey it */
-        break;
+    case RAFT_ENTRY_CONF:
+        return raft_conf_decode(buf_bytes(e->data), &conf) == 0;
     }
     return false;
 }
@@ -73,8 +75,6 @@ static bool times_ok(const struct raft *r, const struct raft_msg *m)
 /* From the leader of its term, of which there is one, and it is not us. */
 static bool sender_leads(const struct raft *r, const struct raft_msg *m)
 {
-    if (!quorum_is_voter(&r->conf, m->from))
-        return false;
     if (m->term != r->hard.term)
         return true;
     return r->role != RAFT_LEADER && (r->leader == RAFT_NONE || r->leader == m->from);
@@ -91,8 +91,8 @@ static bool answer_ok(const struct raft *r, const struct raft_msg *m)
 
 int raft_check_msg(const struct raft *r, const struct raft_msg *m)
 {
-    bool ok = m->to == r->id && m->from != r->id && quorum_is_member(&r->conf, m->from) &&
-              m->term > 0 && number_ok(m->term) && number_ok(m->index) && number_ok(m->commit) &&
+    bool ok = m->to == r->id && m->from != r->id && m->from != RAFT_NONE && m->term > 0 &&
+              number_ok(m->term) && number_ok(m->index) && number_ok(m->commit) &&
               number_ok(m->hint) && (m->n_entries == 0 || m->type == RAFT_APPEND) &&
               (!m->transfer || m->type == RAFT_VOTE);
     if (!ok)
@@ -101,12 +101,10 @@ int raft_check_msg(const struct raft *r, const struct raft_msg *m)
     switch (m->type) {
     case RAFT_PREVOTE:
     case RAFT_VOTE: /* the term asked for is newer than anything the candidate has */
-        ok = quorum_is_voter(&r->conf, m->from) && place_ok(m->index, m->log_term) &&
-             m->log_term < m->term;
+        ok = place_ok(m->index, m->log_term) && m->log_term < m->term;
         break;
     case RAFT_PREVOTE_RESP:
     case RAFT_VOTE_RESP:
-        ok = quorum_is_voter(&r->conf, m->from);
         break;
     case RAFT_APPEND:
         ok = sender_leads(r, m) && append_ok(m) && times_ok(r, m);

@@ -10,22 +10,19 @@ struct progress *raft_member(const struct raft *r, raft_id id)
     return NULL;
 }
 
-void raft_set_conf(struct raft *r, const struct raft_conf *conf)
+void raft_append(struct raft *r, const struct raft_entry *e)
 {
-    r->conf = *conf;
-    r->n_members = 0;
-    memset(r->members, 0, sizeof(r->members));
-    for (unsigned i = 0; i < conf->n_voters; i++)
-        r->members[r->n_members++].id = conf->voters[i];
-    for (unsigned i = 0; i < conf->n_learners; i++)
-        r->members[r->n_members++].id = conf->learners[i];
-    for (unsigned i = 0; i < r->n_members; i++)
-        progress_reset(&r->members[i], raftlog_last(&r->log) + 1);
+    raftlog_append(&r->log, e);
+    if (e->type == RAFT_ENTRY_CONF)
+        raft_conf_appended(r, e);
 }
 
 bool raft_is_alone(const struct raft *r)
 {
-    return r->conf.n_voters == 1 && r->conf.voters[0] == r->id;
+    const struct raft_conf *c = &r->conf;
+
+    return c->n_voters == 1 && c->voters[0] == r->id &&
+           (c->n_outgoing == 0 || (c->n_outgoing == 1 && c->outgoing[0] == r->id));
 }
 
 static int check_restore(const struct raft_restore *s)
@@ -38,19 +35,27 @@ static int check_restore(const struct raft_restore *s)
         return -ERR_INVALID;
     for (size_t i = 0; i < s->n_entries; i++) {
         const struct raft_entry *e = &s->entries[i];
+        struct raft_conf conf;
         if (!raft_entry_follows(e, s->snap_index + i, term, time_ns))
+            return -ERR_INVALID;
+        if (e->type == RAFT_ENTRY_CONF && raft_conf_decode(buf_bytes(e->data), &conf) < 0)
             return -ERR_INVALID;
         term = e->term;
         time_ns = e->time_ns;
     }
+    if (s->conf && quorum_check(s->conf) < 0)
+        return -ERR_INVALID;
     return s->applied < s->snap_index || s->applied > last ? -ERR_INVALID : 0;
 }
 
-static void restore(struct raft *r, const struct raft_restore *s)
+static void restore(struct raft *r, const struct raft_config *c, const struct raft_restore *s)
 {
     raftlog_init(&r->log, s->snap_index, s->snap_term, s->snap_time_ns);
+    raft_conf_start(r, &c->conf, s->snap_index);
     for (size_t i = 0; i < s->n_entries; i++)
-        raftlog_append(&r->log, &s->entries[i]);
+        raft_append(r, &s->entries[i]);
+    if (s->conf)
+        raft_conf_start(r, s->conf, s->applied);
     r->commit = r->applied = r->applying = r->matched = s->applied;
     r->handed = r->persisted = raftlog_last(&r->log);
     r->hard = r->hard_handed = r->hard_durable = s->hard;
@@ -78,6 +83,7 @@ int raft_create(const struct raft_config *config, const struct raft_restore *fro
     r->heartbeat_ticks = config->heartbeat_ticks;
     r->apply_bytes_max = config->apply_bytes_max;
     r->rng = config->rng;
+    r->confs = g_array_new(false, false, sizeof(struct conf_at));
     r->writes = g_array_new(false, false, sizeof(struct write));
     r->held = g_array_new(false, false, sizeof(struct held));
     r->reads_waiting = g_array_new(false, false, sizeof(uint64_t));
@@ -88,8 +94,7 @@ int raft_create(const struct raft_config *config, const struct raft_restore *fro
     r->shown_send = g_array_new(false, false, sizeof(struct raft_msg));
     r->snap_needs = g_array_new(false, false, sizeof(raft_id));
     r->shown_snaps = g_array_new(false, false, sizeof(raft_id));
-    restore(r, s);
-    raft_set_conf(r, &config->conf);
+    restore(r, config, s);
     raft_become_follower(r, r->hard.term, RAFT_NONE);
     if (raft_is_alone(r))
         raft_campaign(r); /* nobody to wait for */
@@ -101,8 +106,9 @@ void raft_destroy(struct raft *r)
 {
     if (r == NULL)
         return;
-    GArray *arrays[] = {r->writes,      r->held, r->reads_waiting, r->reads_asked, r->reads_done,
-                        r->shown_reads, r->out,  r->shown_send,    r->snap_needs,  r->shown_snaps};
+    GArray *arrays[] = {r->confs,       r->writes,     r->held,        r->reads_waiting,
+                        r->reads_asked, r->reads_done, r->shown_reads, r->out,
+                        r->shown_send,  r->snap_needs, r->shown_snaps};
     for (size_t i = 0; i < ARRAY_LEN(arrays); i++)
         g_array_unref(arrays[i]);
     raftlog_finish(&r->log);
@@ -223,6 +229,7 @@ void raft_tick(struct raft *r)
         raft_lead_tick(r);
     else
         raft_elect_tick(r);
+    raft_lead_on(r);
 }
 
 /* A message of a term that is over. The sender is told of ours: a leader that was cut off steps
@@ -275,11 +282,19 @@ static void follow(struct raft *r, raft_id leader)
     r->elapsed = 0;
 }
 
+static bool is_answer(const struct raft_msg *m)
+{
+    return m->type == RAFT_PREVOTE_RESP || m->type == RAFT_VOTE_RESP ||
+           m->type == RAFT_APPEND_RESP || m->type == RAFT_HEARTBEAT_RESP;
+}
+
 int raft_step(struct raft *r, const struct raft_msg *m)
 {
     int e = raft_check_msg(r, m);
     if (e < 0)
         return e;
+    if (is_answer(m) && !raft_member(r, m->from))
+        return 0; /* it was one when we asked */
     if (!enter_term(r, m))
         return 0;
 
@@ -313,5 +328,6 @@ int raft_step(struct raft *r, const struct raft_msg *m)
         raft_handle_heartbeat_resp(r, m);
         break;
     }
+    raft_lead_on(r);
     return 0;
 }

@@ -39,6 +39,11 @@ struct asked {
     raft_index index;
 };
 
+struct conf_at {
+    raft_index index;
+    struct raft_conf conf;
+};
+
 /* Leadership that is being handed over. */
 struct transfer {
     raft_id to;       /* RAFT_NONE: none */
@@ -48,7 +53,9 @@ struct transfer {
 
 struct raft {
     raft_id id;
-    struct raft_conf conf;
+    struct raft_conf conf; /* in force: the last of confs */
+    raft_index conf_index;
+    GArray *confs; /* struct conf_at: of the log's base, and of its CONF entries */
     unsigned election_ticks, heartbeat_ticks;
     uint64_t apply_bytes_max;
     struct rng *rng; /* borrowed */
@@ -71,7 +78,7 @@ struct raft {
     GArray *writes; /* struct write, oldest first */
     GArray *held;   /* struct held, tickets rising */
 
-    struct progress members[2 * VOTERS_MAX]; /* voters, then learners; self included */
+    struct progress members[3 * VOTERS_MAX + 1]; /* incoming, outgoing, learners; always self */
     unsigned n_members;
     unsigned heartbeat_elapsed;
     raft_index term_start; /* leader: index of the own-term no-op */
@@ -100,13 +107,24 @@ void raft_set_commit(struct raft *r, raft_index index);
 /* A quorum may have moved: leader only. */
 void raft_advance_commit(struct raft *r);
 struct progress *raft_member(const struct raft *r, raft_id id); /* NULL if no member */
-void raft_set_conf(struct raft *r, const struct raft_conf *conf);
+void raft_append(struct raft *r, const struct raft_entry *e);   /* to the log; obeys a CONF */
 /* Is this node all voters there are? Then there is nobody to hear, or to leave to. */
 bool raft_is_alone(const struct raft *r);
 static inline bool raft_is_voter(const struct raft *r)
 {
     return quorum_is_voter(&r->conf, r->id);
 }
+
+/* conf.c */
+/* The configuration as of an index (all before it are forgotten, those of later entries stay). */
+void raft_conf_start(struct raft *r, const struct raft_conf *conf, raft_index index);
+void raft_conf_appended(struct raft *r, const struct raft_entry *e);
+void raft_conf_truncated(struct raft *r, raft_index from);
+void raft_conf_compacted(struct raft *r, raft_index upto);
+bool raft_conf_needs_us(
+    const struct raft *r);                   /* voter of what is committed, or of something later */
+void raft_conf_leave_joint(struct raft *r);  /* leader: proposes C_new when it is time */
+bool raft_conf_is_out(const struct raft *r); /* leader: one without us is committed, and applied */
 
 /* check.c: -ERR_INVALID for what no correct peer could have sent to this node. */
 NODISCARD int raft_check_msg(const struct raft *r, const struct raft_msg *m);
@@ -122,6 +140,9 @@ void raft_count_own_vote(struct raft *r); /* once the own vote is durable */
 
 /* append.c */
 void raft_lead_tick(struct raft *r);
+/* Leader: have the majorities of conf, all of them members now, answered within a time-out? */
+bool raft_reaches(const struct raft *r, const struct raft_conf *conf);
+void raft_lead_on(struct raft *r); /* after each input: what a leader does by itself */
 void raft_handle_append(struct raft *r, const struct raft_msg *m);
 void raft_handle_append_resp(struct raft *r, const struct raft_msg *m);
 void raft_handle_heartbeat(struct raft *r, const struct raft_msg *m);

@@ -22,14 +22,14 @@ static enum ballot ballot_of(const void *ctx, raft_id voter)
 
 static void ask_votes(struct raft *r, enum raft_msg_type type, raft_term term, bool transfer)
 {
-    for (unsigned i = 0; i < r->conf.n_voters; i++) {
+    for (unsigned i = 0; i < r->n_members; i++) {
         struct raft_msg m = {.type = type,
-                             .to = r->conf.voters[i],
+                             .to = r->members[i].id,
                              .term = term,
                              .transfer = transfer,
                              .index = raftlog_last(&r->log),
                              .log_term = raftlog_last_term(&r->log)};
-        if (m.to == r->id)
+        if (m.to == r->id || !quorum_is_voter(&r->conf, m.to))
             continue;
         if (type == RAFT_VOTE)
             raft_send_after(r, m); /* a candidate that forgot its term could run in it twice */
@@ -55,7 +55,7 @@ static void count(struct raft *r)
 /* Who cannot write could not lead (reference/raft.md 4.8). A group of one has nobody better. */
 static bool may_lead(const struct raft *r)
 {
-    return raft_is_voter(r) && (raft_is_alone(r) || !raft_disk_overdue(r));
+    return raft_conf_needs_us(r) && (raft_is_alone(r) || !raft_disk_overdue(r));
 }
 
 void raft_campaign(struct raft *r)
@@ -96,11 +96,12 @@ static bool up_to_date(const struct raft *r, const struct raft_msg *m)
     return m->log_term > term || (m->log_term == term && m->index >= raftlog_last(&r->log));
 }
 
-/* Would it get our vote? Not while a leader is heard; and nothing is promised by the answer. */
+/* Would it get our vote? Not while a leader is heard; and nothing is promised by the answer.
+ * Whether this node has a vote is the asker's to know: its configuration may be newer
+ * (dissertation 4.1). */
 void raft_handle_prevote(struct raft *r, const struct raft_msg *m)
 {
-    bool grant =
-        m->term > r->hard.term && raft_is_voter(r) && !raft_hears_leader(r) && up_to_date(r, m);
+    bool grant = m->term > r->hard.term && !raft_hears_leader(r) && up_to_date(r, m);
     struct raft_msg a = {.type = RAFT_PREVOTE_RESP,
                          .to = m->from,
                          .term = grant ? m->term : r->hard.term,
@@ -114,7 +115,7 @@ void raft_handle_vote(struct raft *r, const struct raft_msg *m)
     struct raft_msg a = {.type = RAFT_VOTE_RESP, .to = m->from, .term = r->hard.term};
     bool may = r->hard.vote == m->from || (r->hard.vote == RAFT_NONE && r->leader == RAFT_NONE);
 
-    if (!may || !raft_is_voter(r) || !up_to_date(r, m)) {
+    if (!may || !up_to_date(r, m)) {
         a.reject = true;
         raft_send(r, a);
         return;

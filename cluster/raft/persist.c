@@ -144,4 +144,5 @@ void raft_persisted(struct raft *r, uint64_t ticket)
     }
     release_held(r);
     raft_count_own_vote(r);
+    raft_lead_on(r);
 }

@@ -50,11 +50,31 @@ static void put_payload(GString *s, struct bytes b)
         g_string_append_printf(s, "+%zu", b.n - PAYLOAD_SHOWN);
 }
 
+static void put_ids(GString *s, const char *name, const raft_id *ids, unsigned n)
+{
+    g_string_append(s, name);
+    for (unsigned i = 0; i < n; i++)
+        g_string_append_printf(s, "%s%u", i ? "," : "", ids[i]);
+}
+
+void raft_print_conf(GString *s, const struct raft_conf *c)
+{
+    put_ids(s, "voters=", c->voters, c->n_voters);
+    if (c->n_outgoing > 0)
+        put_ids(s, " outgoing=", c->outgoing, c->n_outgoing);
+    if (c->n_learners > 0)
+        put_ids(s, " learners=", c->learners, c->n_learners);
+}
+
 void raft_print_entry(GString *s, const struct raft_entry *e)
 {
+    struct raft_conf conf;
+
     g_string_append_printf(s, "%" PRIu64 "/%" PRIu64 " ", e->index, e->term);
     if (e->type == RAFT_ENTRY_NOOP)
         g_string_append(s, "noop");
+    else if (e->type == RAFT_ENTRY_CONF && raft_conf_decode(buf_bytes(e->data), &conf) == 0)
+        raft_print_conf(s, &conf);
     else
         put_payload(s, buf_bytes(e->data));
 }

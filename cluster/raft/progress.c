@@ -32,6 +32,9 @@ void progress_reset(struct progress *p, raft_index next)
     p->match = 0;
     p->read_acked = 0;
     p->since_heard = 0;
+    p->round_goal = next - 1;
+    p->round_ticks = 0;
+    p->round_fast = false;
     move(p, PROGRESS_PROBE, next);
 }
 
@@ -143,10 +146,23 @@ void progress_snapshot_sent(struct progress *p, raft_index index, bool ok)
     p->wait_heard = true;
 }
 
-void progress_tick(struct progress *p)
+void progress_tick(struct progress *p, raft_index last, unsigned election_ticks)
 {
     p->since_heard++;
     p->quiet++;
+    p->round_ticks++;
+    if (p->match < p->round_goal)
+        return;
+    p->round_fast = p->round_ticks < election_ticks;
+    p->round_goal = last;
+    p->round_ticks = 0;
+}
+
+bool progress_caught_up(const struct progress *p, raft_index last, raft_index lag,
+                        unsigned election_ticks)
+{
+    return p->round_fast && p->round_ticks < election_ticks && p->match + lag >= last &&
+           p->since_heard < election_ticks;
 }
 
 char progress_letter(const struct progress *p)

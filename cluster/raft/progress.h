@@ -36,6 +36,10 @@ struct progress {
     unsigned since_heard; /* ticks since an answer of this term */
     unsigned quiet;       /* ticks since the last append, or change of state */
     bool wait_heard;      /* after a snapshot: what came of it? */
+    /* Catching up in rounds (dissertation 4.2.1): this one is for all up to round_goal. */
+    raft_index round_goal;
+    unsigned round_ticks; /* since it began */
+    bool round_fast;      /* the last one took less than an election time-out */
     struct inflight ring[INFLIGHT_MSGS_MAX];
     unsigned ring_head, ring_n;
     uint64_t ring_bytes;
@@ -64,6 +68,12 @@ void progress_need_snapshot(struct progress *p);
 /* In SNAPSHOT, and the log can serve the member from match + 1 after all. */
 void progress_resume(struct progress *p);
 void progress_snapshot_sent(struct progress *p, raft_index index, bool ok);
-void progress_tick(struct progress *p);
+/* last: of the leader's log. */
+void progress_tick(struct progress *p, raft_index last, unsigned election_ticks);
+
+/* May a learner be promoted? Its last round was fast, this one is not slow, it lacks no more than
+ * `lag` entries, and it was heard within an election time-out. */
+bool progress_caught_up(const struct progress *p, raft_index last, raft_index lag,
+                        unsigned election_ticks);
 
 char progress_letter(const struct progress *p); /* p r s */

@@ -46,7 +46,7 @@ typedef uint32_t raft_id; /* node id, never 0, never reused */
 enum raft_entry_type {
     RAFT_ENTRY_NOOP = 1, /* first entry of each leader (dissertation 6.4) */
     RAFT_ENTRY_DATA = 2,
-    RAFT_ENTRY_CONF = 3, /* membership change: reserved for it, refused by this version */
+    RAFT_ENTRY_CONF = 3, /* a configuration (raft_conf_encode), in force once it is appended */
 };
 
 struct raft_entry {
@@ -57,12 +57,20 @@ struct raft_entry {
     struct buf *data; /* NULL for a NOOP */
 };
 
-/* Who counts. Learners replicate but never vote or count (membership change will use them). */
+/* Who counts. Learners replicate but never count. While outgoing is not empty the configuration is
+ * joint (paper 6, C_old,new): voters are C_new, outgoing are C_old, and every decision needs a
+ * majority of both. An outgoing voter may stay, as a voter or as a learner. */
 struct raft_conf {
-    unsigned n_voters, n_learners;
+    unsigned n_voters, n_outgoing, n_learners;
     raft_id voters[VOTERS_MAX];
+    raft_id outgoing[VOTERS_MAX];
     raft_id learners[VOTERS_MAX];
 };
+
+/* Version 1, u8; then three lists: count u8, ids u32 little-endian. At most 112 bytes. What decodes
+ * is valid: voters there, nobody twice. -ERR_INVALID; -ERR_FORMAT: another version. */
+struct buf *raft_conf_encode(const struct raft_conf *conf);
+NODISCARD int raft_conf_decode(struct bytes in, struct raft_conf *ret);
 
 enum raft_msg_type {
     RAFT_PREVOTE = 1,
@@ -145,16 +153,25 @@ struct raft_status {
     raft_id transfer_to; /* leadership is being handed over to it; RAFT_NONE: no */
 };
 
+#define RAFT_CATCH_UP_ENTRIES APPEND_ENTRIES_MAX /* one message may make up for it */
+
 /* What a leader knows of one member, for `status`. */
 struct raft_progress_view {
     raft_id id;
     raft_index match, next;
     unsigned ticks_since_heard;
     char state; /* 'p'robe 'r'eplicate 's'napshot */
+    bool voter; /* of either half */
+    /* Dissertation 4.2.1: it was brought up to what the log held at some moment in less than an
+     * election time-out, lacks at most RAFT_CATCH_UP_ENTRIES of what it holds now, and answers.
+     * Promote no learner before. */
+    bool caught_up;
 };
 
 struct raft_config {
     raft_id id;
+    /* Of index 0. A node that joins is told of the members that there are; it is at most a learner
+     * in it, and hears the truth from the log. */
     struct raft_conf conf;
     unsigned election_ticks, heartbeat_ticks; /* election time-out is drawn from [e, 2e) */
     uint64_t apply_bytes_max;                 /* bound of one ready's `apply` */
@@ -172,6 +189,10 @@ struct raft_restore {
     raft_term snap_term;
     uint64_t snap_time_ns;
     raft_index applied; /* >= snap_index: entries up to it are not handed out again */
+    /* The configuration as of `applied`: the host keeps the newest CONF entry's data in the batch
+     * that applies it, and it travels with a snapshot. NULL: raft_config.conf was still in force at
+     * snap_index; then CONF entries count from there on. */
+    const struct raft_conf *conf;
     const struct raft_entry *entries;
     size_t n_entries;
 };
@@ -179,7 +200,8 @@ struct raft_restore {
 struct raft;
 
 /* ERR_INVALID: no voters, doubled ids, a gap, a falling term or a time that does not rise in the
- * restored entries, applied outside of snap_index .. last. A group of one campaigns at once. */
+ * restored entries, a CONF entry that is none, applied outside of snap_index .. last. A group of
+ * one campaigns at once. */
 NODISCARD int raft_create(const struct raft_config *config, const struct raft_restore *restore,
                           struct raft **ret);
 void raft_destroy(struct raft *r);
@@ -188,8 +210,10 @@ void raft_destroy(struct raft *r);
 
 void raft_tick(struct raft *r);
 
-/* A message from the network. Anything may come; nonsense (wrong `to`, unknown sender, impossible
- * fields) is dropped with -ERR_INVALID and changes nothing. The entries' data is referenced. */
+/* A message from the network. Anything may come; nonsense (wrong `to`, impossible fields) is
+ * dropped with -ERR_INVALID and changes nothing. The sender need not be a member: who asks may know
+ * of a newer configuration (dissertation 4.1), so the host lets only nodes of its cluster speak.
+ * Answers of strangers are ignored. The entries' data is referenced. */
 int raft_step(struct raft *r, const struct raft_msg *m);
 
 /* Leader only. Takes a reference on data. -ERR_NOT_LEADER; -ERR_BUSY over UNCOMMITTED_BYTES_MAX and
@@ -199,6 +223,19 @@ int raft_step(struct raft *r, const struct raft_msg *m);
  * of that index and term is applied. */
 NODISCARD int raft_propose(struct raft *r, struct buf *data, uint64_t now_ns, raft_index *ret_index,
                            raft_term *ret_term);
+
+/* Leader only: changes the membership to `to`, which is not joint. A change of voters goes through
+ * C_old,new; the leader proposes C_new itself once that is committed (paper 6). *ret_index/_term
+ * name the first entry; the change is done when a CONF entry that is not joint is applied after it.
+ * A leader that is not in it leads until it has applied it, then hands over and steps down.
+ * -ERR_INVALID: no configuration; -ERR_NOT_LEADER; -ERR_BUSY: the last change is not applied, the
+ * own-term no-op not committed, or leadership is handed over: try again; -ERR_NOT_FOUND: a voter
+ * that is no member yet, add it as a learner first; -ERR_EXISTS: it is so already;
+ * -ERR_UNREACHABLE: a majority of the new voters has not answered for an election time-out, so that
+ * the group would stop. Whether new voters have caught up is for the host to ask before
+ * (raft_get_progress). */
+NODISCARD int raft_change_conf(struct raft *r, const struct raft_conf *to, uint64_t now_ns,
+                               raft_index *ret_index, raft_term *ret_term);
 
 /* Leader only: asks for a linearizable read point (ReadIndex, dissertation 6.4). ctx comes back in
  * `reads`, or never if leadership is lost. -ERR_NOT_LEADER also before the own-term no-op commits
@@ -213,9 +250,9 @@ void raft_compact(struct raft *r, raft_index upto);
 
 /* The state machine now is the snapshot (durably). Ask raft_wants_snapshot first; false, and
  * nothing changed, when commit has already passed it, this node leads, or the arguments make no
- * sense. Keeps a suffix that agrees (index, term), drops the log otherwise; the next ready's
- * `persist` has reset set and lists the kept suffix again. The leader learns of it by an
- * APPEND_RESP for `index` once that is persisted. */
+ * sense. conf is that of the snapshot, as of index. Keeps a suffix that agrees (index, term), drops
+ * the log otherwise; the next ready's `persist` has reset set and lists the kept suffix again. The
+ * leader learns of it by an APPEND_RESP for `index` once that is persisted. */
 bool raft_wants_snapshot(const struct raft *r, raft_index index, raft_term term);
 bool raft_install(struct raft *r, raft_id from, raft_term from_term, raft_index index,
                   raft_term term, uint64_t time_ns, const struct raft_conf *conf);
@@ -228,7 +265,7 @@ void raft_snapshot_sent(struct raft *r, raft_id to, raft_index index, bool ok);
  * -ERR_BUSY until it leads (this node then learns of a higher term), or until an election time-out
  * has passed and it is given up: both end with raft_status.transfer_to = RAFT_NONE. 0 as well if
  * `to` is this node, or the target already. -ERR_NOT_LEADER; -ERR_NOT_FOUND: no member;
- * -ERR_INVALID: a learner; -ERR_BUSY: under way to another. */
+ * -ERR_INVALID: a learner, or a voter that is leaving; -ERR_BUSY: under way to another. */
 NODISCARD int raft_transfer(struct raft *r, raft_id to);
 /* The voter to hand over to: of those heard within an election time-out the one with the longest
  * log. RAFT_NONE: nobody is there, or this node does not lead. */
@@ -253,7 +290,11 @@ raft_term raft_term_at(const struct raft *r, raft_index index);
  * until the next input. */
 const struct raft_entry *raft_entries(const struct raft *r, raft_index from, raft_index upto,
                                       uint64_t bytes, unsigned *ret_n);
+/* The configuration in force: the newest in the log, committed or not. */
 const struct raft_conf *raft_get_conf(const struct raft *r);
+/* As of an entry at or after the log's base and restore's `applied`, for a snapshot that ends
+ * there. NULL: before that. Borrowed until the next input. */
+const struct raft_conf *raft_conf_at(const struct raft *r, raft_index index);
 uint64_t raft_log_bytes(const struct raft *r); /* payload held in memory */
 
 const char *raft_role_name(enum raft_role role);

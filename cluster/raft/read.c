@@ -37,9 +37,9 @@ void raft_reads_begin(struct raft *r)
         g_array_append_val(r->reads_asked, a);
     }
     g_array_set_size(r->reads_waiting, 0);
-    for (unsigned i = 0; i < r->conf.n_voters; i++)
-        if (r->conf.voters[i] != r->id)
-            raft_send_heartbeat(r, r->conf.voters[i]);
+    for (unsigned i = 0; i < r->n_members; i++)
+        if (r->members[i].id != r->id && quorum_is_voter(&r->conf, r->members[i].id))
+            raft_send_heartbeat(r, r->members[i].id);
     raft_reads_confirm(r); /* a group of one has confirmed it already */
 }
 

@@ -68,6 +68,7 @@ void raft_applied(struct raft *r, raft_index upto)
 {
     ASSERT(upto <= r->applying);
     r->applied = MAX(r->applied, upto);
+    raft_lead_on(r);
 }
 
 /* --- questions ------------------------------------------------------------------------------ */
@@ -98,11 +99,15 @@ unsigned raft_get_progress(const struct raft *r, struct raft_progress_view *ret,
         const struct progress *p = &r->members[i];
         if (p->id == r->id)
             continue;
-        ret[n++] = (struct raft_progress_view){.id = p->id,
-                                               .match = p->match,
-                                               .next = p->next,
-                                               .ticks_since_heard = p->since_heard,
-                                               .state = progress_letter(p)};
+        ret[n++] = (struct raft_progress_view){
+            .id = p->id,
+            .match = p->match,
+            .next = p->next,
+            .ticks_since_heard = p->since_heard,
+            .state = progress_letter(p),
+            .voter = quorum_is_voter(&r->conf, p->id),
+            .caught_up = progress_caught_up(p, raftlog_last(&r->log), RAFT_CATCH_UP_ENTRIES,
+                                            r->election_ticks)};
     }
     return n;
 }
@@ -121,11 +126,6 @@ const struct raft_entry *raft_entries(const struct raft *r, raft_index from, raf
         return NULL;
     *ret_n = (unsigned)raftlog_fit(&r->log, from, upto, bytes, UINT32_MAX, &sum);
     return raftlog_at(&r->log, from);
-}
-
-const struct raft_conf *raft_get_conf(const struct raft *r)
-{
-    return &r->conf;
 }
 
 uint64_t raft_log_bytes(const struct raft *r)

@@ -8,6 +8,7 @@ void raft_compact(struct raft *r, raft_index upto)
     if (upto <= r->log.base)
         return;
     raftlog_compact(&r->log, upto);
+    raft_conf_compacted(r, upto);
     /* A restart now begins after upto, whatever of it the log on disk still has. */
     r->persisted = MAX(r->persisted, upto);
     if (r->role == RAFT_LEADER)
@@ -38,17 +39,20 @@ bool raft_install(struct raft *r, raft_id from, raft_term from_term, raft_index 
         return false;
     if (from_term >= r->hard.term) /* it leads this term; an older snapshot is still committed */
         raft_become_follower(r, from_term, from);
+    else if (r->role != RAFT_FOLLOWER) /* its election was under another configuration */
+        raft_become_follower(r, r->hard.term, RAFT_NONE);
 
     if (agrees(r, index, term)) {
         raftlog_compact(&r->log, index);
     } else {
         raft_log_truncated(r, r->log.base + 1); /* nothing that was written counts any more */
         raftlog_reset(&r->log, index, term, time_ns);
+        g_array_set_size(r->confs, 0);
     }
     raft_log_reset(r);
     r->commit = r->applied = r->applying = index;
     r->matched = MAX(r->matched, index);
-    raft_set_conf(r, conf);
+    raft_conf_start(r, conf, index);
     raft_send_after(
         r, (struct raft_msg){
                .type = RAFT_APPEND_RESP, .to = from, .term = r->hard.term, .index = index});

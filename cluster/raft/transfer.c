@@ -49,7 +49,7 @@ raft_id raft_transfer_choice(const struct raft *r)
 
     for (unsigned i = 0; r->role == RAFT_LEADER && i < r->n_members; i++) {
         const struct progress *p = &r->members[i];
-        if (p->id == r->id || !quorum_is_voter(&r->conf, p->id) ||
+        if (p->id == r->id || !quorum_is_incoming(&r->conf, p->id) ||
             p->since_heard >= r->election_ticks)
             continue;
         if (best == NULL || p->match > best->match)
@@ -70,7 +70,7 @@ int raft_transfer(struct raft *r, raft_id to)
         return -ERR_NOT_LEADER;
     if (!quorum_is_member(&r->conf, to))
         return -ERR_NOT_FOUND;
-    if (!quorum_is_voter(&r->conf, to))
+    if (!quorum_is_incoming(&r->conf, to))
         return -ERR_INVALID;
     if (to == r->id || to == r->transfer.to)
         return 0;

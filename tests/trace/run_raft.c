@@ -143,6 +143,13 @@ static void do_add_nodes(struct trace *t)
     group_start(&t->g);
 }
 
+/* add-node: one more, up and empty, of no configuration. */
+static void do_add_node(struct trace *t)
+{
+    struct member *m = group_add(&t->g);
+    g_string_append_printf(t->out, "%u is there\n", m->id);
+}
+
 /* disk ID TERM... [t=N] [vote=ID] [pad=BYTES]: the node restarts with this log on its disk, one
  * entry per term named. Entries of one index, term and pad are the same on all nodes. */
 static void do_disk(struct trace *t)
@@ -238,6 +245,37 @@ static void do_propose(struct trace *t)
         GString *data = padded(w, pad);
         say(t, group_propose(&t->g, m, bytes_of(data->str, data->len)));
         g_string_free(data, true);
+    }
+}
+
+static void list(const struct trace *t, const char *name, raft_id ids[VOTERS_MAX], unsigned *ret_n)
+{
+    for (raft_id id = 1; id <= GROUP_MAX && *ret_n < VOTERS_MAX; id++)
+        if (selected(t, name, id, false))
+            ids[(*ret_n)++] = id;
+}
+
+/* change ID voters=(1,2) [learners=(3)]: node ID proposes that; what is refused is told. */
+static void do_change(struct trace *t)
+{
+    struct member *m = up(t, 1);
+    struct raft_conf to = {0};
+
+    list(t, "voters", to.voters, &to.n_voters);
+    list(t, "learners", to.learners, &to.n_learners);
+    say(t, group_change(&t->g, m, &to));
+}
+
+/* conf [ID]: the configuration in force. */
+static void do_conf(struct trace *t)
+{
+    for (unsigned i = 0; i < t->g.n; i++) {
+        struct member *m = &t->g.members[i];
+        if (m->r == NULL || (word(t, 1) && node(t, 1) != m))
+            continue;
+        g_string_append_printf(t->out, "%u ", m->id);
+        raft_print_conf(t->out, raft_get_conf(m->r));
+        g_string_append_c(t->out, '\n');
     }
 }
 
@@ -377,8 +415,11 @@ static void print_progress(struct trace *t, const struct raft *r)
     unsigned n = raft_get_progress(r, v, GROUP_MAX);
 
     for (unsigned i = 0; i < n; i++)
-        g_string_append_printf(t->out, "  %u: %c match=%" PRIu64 " next=%" PRIu64 "\n", v[i].id,
-                               v[i].state, v[i].match, v[i].next);
+        g_string_append_printf(t->out, "  %u: %c match=%" PRIu64 " next=%" PRIu64 "%s\n", v[i].id,
+                               v[i].state, v[i].match, v[i].next,
+                               v[i].voter       ? ""
+                               : v[i].caught_up ? " learner, caught up"
+                                                : " learner");
 }
 
 /* status [ID]: cursors, and a leader's view of the others. log ID: the terms in memory. */
@@ -417,6 +458,7 @@ static const struct {
     void (*run)(struct trace *t);
 } verbs[] = {
     {"add-nodes", do_add_nodes},
+    {"add-node", do_add_node},
     {"disk", do_disk},
     {"campaign", do_campaign},
     {"elect", do_elect},
@@ -424,6 +466,8 @@ static const struct {
     {"propose", do_propose},
     {"read", do_read},
     {"transfer", do_transfer},
+    {"change", do_change},
+    {"conf", do_conf},
     {"deliver", do_deliver},
     {"stabilize", stabilize},
     {"persist-hold", do_hold},

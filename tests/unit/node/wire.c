@@ -83,8 +83,12 @@ TEST(unknown_types_are_refused)
 TEST(membership_comes_back_as_it_was)
 {
     struct enc e = {0};
-    const struct raft_conf conf = {
-        .n_voters = 3, .n_learners = 1, .voters = {1, 2, 3}, .learners = {9}};
+    const struct raft_conf conf = {.n_voters = 3,
+                                   .n_outgoing = 2,
+                                   .n_learners = 1,
+                                   .voters = {1, 2, 3},
+                                   .outgoing = {2, 9},
+                                   .learners = {9}};
     struct raft_conf got;
     wire_put_conf(&e, &conf);
     T_OK(wire_get_conf(enc_view(&e), &got));

@@ -1,32 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "tests/unit/raft/group.h"
+#include "tests/unit/raft/group_impl.h"
 
-#include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include "cluster/base/err.h"
-#include "cluster/raft/print.h"
-
-#define CHECK(g, cond, ...)                                                                        \
-    do {                                                                                           \
-        if (!(cond))                                                                               \
-            broken((g), #cond, __LINE__, __VA_ARGS__);                                             \
-    } while (0)
-
-static NORETURN void PRINTF_LIKE(4, 5)
-    broken(struct group *g, const char *cond, int line, const char *fmt, ...)
-{
-    va_list args;
-    va_start(args, fmt);
-    g_string_vprintf(g->why, fmt, args);
-    va_end(args);
-    if (g->out)
-        fputs(g->out->str, stderr);
-    fprintf(stderr, "%s: %s (group.c:%d: %s)\n", g->name, g->why->str, line, cond);
-    abort();
-}
-
-static void PRINTF_LIKE(2, 3) tell(struct group *g, const char *fmt, ...)
+void PRINTF_LIKE(2, 3) group_tell(struct group *g, const char *fmt, ...)
 {
     if (g->out == NULL)
         return;
@@ -35,14 +10,6 @@ static void PRINTF_LIKE(2, 3) tell(struct group *g, const char *fmt, ...)
     g_string_append_vprintf(g->out, fmt, args);
     va_end(args);
     g_string_append_c(g->out, '\n');
-}
-
-static uint64_t hash_of(struct bytes b)
-{
-    uint64_t h = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < b.n; i++)
-        h = (h ^ b.p[i]) * 0x100000001b3u;
-    return h;
 }
 
 /* --- entries and disks ---------------------------------------------------------------------- */
@@ -64,12 +31,12 @@ static void free_entries(struct raft_entry *e, unsigned n)
     g_free(e);
 }
 
-static raft_index disk_last(const struct disk *d)
+raft_index disk_last(const struct disk *d)
 {
     return d->base + d->entries->len;
 }
 
-static const struct raft_entry *disk_at(const struct disk *d, raft_index i)
+const struct raft_entry *disk_at(const struct disk *d, raft_index i)
 {
     return &g_array_index(d->entries, struct raft_entry, i - d->base - 1);
 }
@@ -125,6 +92,24 @@ static void free_parcel(void *v)
 
 /* --- life cycle ----------------------------------------------------------------------------- */
 
+static struct member *add_node(struct group *g)
+{
+    struct member *m = &g->members[g->n++];
+
+    m->id = g->n;
+    rng_seed(&m->rng, g->seed * 64 + m->id);
+    m->writes = g_queue_new();
+    m->disk.entries = g_array_new(false, false, sizeof(struct raft_entry));
+    return m;
+}
+
+struct member *group_add(struct group *g)
+{
+    struct member *m = add_node(g);
+    group_restart(g, m);
+    return m;
+}
+
 void group_init(struct group *g, const char *name, unsigned voters, unsigned learners,
                 uint64_t seed)
 {
@@ -132,21 +117,21 @@ void group_init(struct group *g, const char *name, unsigned voters, unsigned lea
                         .election_ticks = 10,
                         .heartbeat_ticks = 3,
                         .apply_bytes_max = MIB(1),
-                        .n = voters + learners,
+                        .seed = seed,
                         .clock_ns = 1000};
     g->conf.n_voters = voters;
     g->conf.n_learners = learners;
-    for (unsigned i = 0; i < g->n; i++) {
-        struct member *m = &g->members[i];
-        m->id = i + 1;
-        rng_seed(&m->rng, seed * 64 + m->id);
-        m->writes = g_queue_new();
-        m->disk.entries = g_array_new(false, false, sizeof(struct raft_entry));
+    while (g->n < voters + learners) {
+        unsigned i = g->n;
+        struct member *m = add_node(g);
         if (i < voters)
             g->conf.voters[i] = m->id;
         else
             g->conf.learners[i - voters] = m->id;
     }
+    struct conf_known first = {0, g->conf};
+    g->confs = g_array_new(false, false, sizeof(struct conf_known));
+    g_array_append_val(g->confs, first);
     g->wire = g_ptr_array_new();
     g->history = g_array_new(false, false, sizeof(struct committed));
     g->leaders = g_array_new(false, true, sizeof(raft_id));
@@ -173,6 +158,7 @@ void group_finish(struct group *g)
         free_parcel(g->wire->pdata[i]);
     g_ptr_array_unref(g->wire);
     g_array_unref(g->history);
+    g_array_unref(g->confs);
     g_array_unref(g->leaders);
     g_array_unref(g->reads);
     g_string_free(g->why, true);
@@ -183,9 +169,49 @@ struct member *group_node(struct group *g, raft_id id)
     return id >= 1 && id <= g->n ? &g->members[id - 1] : NULL;
 }
 
-static const struct committed *history_at(const struct group *g, raft_index i)
+const struct committed *history_at(const struct group *g, raft_index i)
 {
     return &g_array_index(g->history, struct committed, i - 1);
+}
+
+const struct raft_conf *conf_at(const struct group *g, raft_index index)
+{
+    guint i = g->confs->len - 1;
+    while (g_array_index(g->confs, struct conf_known, i).index > index)
+        i--;
+    return &g_array_index(g->confs, struct conf_known, i).conf;
+}
+
+const struct raft_conf *group_conf(const struct group *g)
+{
+    return conf_at(g, UINT64_MAX);
+}
+
+static bool names(const raft_id *ids, unsigned n, raft_id id)
+{
+    while (n > 0)
+        if (ids[--n] == id)
+            return true;
+    return false;
+}
+
+static bool has_member(const struct raft_conf *c, raft_id id)
+{
+    return names(c->voters, c->n_voters, id) || names(c->outgoing, c->n_outgoing, id) ||
+           names(c->learners, c->n_learners, id);
+}
+
+bool group_is_member(const struct group *g, raft_id id)
+{
+    return has_member(group_conf(g), id);
+}
+
+bool group_was_member(const struct group *g, raft_id id)
+{
+    for (guint i = 0; i < g->confs->len; i++)
+        if (has_member(&g_array_index(g->confs, struct conf_known, i).conf, id))
+            return true;
+    return false;
 }
 
 void group_crash(struct group *g, struct member *m, unsigned kept_writes)
@@ -229,6 +255,7 @@ void group_restart(struct group *g, struct member *m)
         .snap_term = d->base ? history_at(g, d->base)->term : 0,
         .snap_time_ns = d->base ? history_at(g, d->base)->time_ns : 0,
         .applied = m->flushed,
+        .conf = conf_at(g, m->flushed),
         .entries = (const struct raft_entry *)(void *)d->entries->data,
         .n_entries = d->entries->len,
     };
@@ -240,129 +267,9 @@ void group_restart(struct group *g, struct member *m)
                             .rng = &m->rng};
     int e = raft_create(&c, &s, &m->r);
     CHECK(g, e == 0, "node %u cannot start from its disk: %s", m->id, err_name(e));
-    m->applied = m->flushed;
+    m->applied = m->commit = m->flushed;
     m->role = RAFT_FOLLOWER;
     m->term = d->hard.term;
-}
-
-/* --- what must be true ---------------------------------------------------------------------- */
-
-static void check_elected(struct group *g, struct member *m, raft_term term)
-{
-    if (g->leaders->len <= term)
-        g_array_set_size(g->leaders, (guint)term + 1);
-    raft_id *l = &g_array_index(g->leaders, raft_id, term);
-    CHECK(g, *l == RAFT_NONE || *l == m->id, "nodes %u and %u both lead term %" PRIu64, *l, m->id,
-          term);
-    *l = m->id;
-    g->elections++;
-
-    struct raft_status st;
-    raft_get_status(m->r, &st);
-    for (raft_index i = st.first; i <= g->history->len; i++)
-        CHECK(g,
-              history_at(g, i)->known_in >= term || raft_term_at(m->r, i) == history_at(g, i)->term,
-              "node %u leads term %" PRIu64 " without the committed entry %" PRIu64, m->id, term,
-              i);
-}
-
-static void check_role(struct group *g, struct member *m)
-{
-    struct raft_status st;
-
-    raft_get_status(m->r, &st);
-    CHECK(g, st.term >= m->term, "node %u's term goes back", m->id);
-    CHECK(g, st.applied <= st.commit && st.commit <= st.last, "node %u's cursors", m->id);
-    if (st.role == RAFT_LEADER && (m->role != RAFT_LEADER || m->term != st.term))
-        check_elected(g, m, st.term);
-    if (st.role != m->role || st.term != m->term)
-        tell(g, "%u is %s t=%" PRIu64, m->id, raft_role_name(st.role), st.term);
-    m->role = st.role;
-    m->term = st.term;
-    g->max_commit = MAX(g->max_commit, st.commit);
-}
-
-/* A promise may leave when, and only when, the disk would remember it. */
-static void check_promise(struct group *g, const struct member *m, const struct raft_msg *s)
-{
-    const struct disk *d = &m->disk;
-    raft_index acked = 0;
-
-    if (s->type == RAFT_VOTE || (s->type == RAFT_VOTE_RESP && !s->reject)) {
-        raft_id vote = s->type == RAFT_VOTE ? m->id : s->to;
-        CHECK(g, d->hard.term > s->term || (d->hard.term == s->term && d->hard.vote == vote),
-              "node %u votes for %u in term %" PRIu64 " and could forget it", m->id, vote, s->term);
-    }
-    if (s->type == RAFT_APPEND_RESP && !s->reject)
-        acked = s->index;
-    if (s->type == RAFT_HEARTBEAT_RESP)
-        acked = s->hint;
-    if (acked == 0)
-        return;
-    CHECK(g, d->hard.term >= s->term, "node %u acknowledges in a term it could forget", m->id);
-    CHECK(g, acked <= MAX(disk_last(d), m->flushed),
-          "node %u acknowledges %" PRIu64 ", its disk ends at %" PRIu64, m->id, acked,
-          disk_last(d));
-    /* One of an older term may still have been waiting for this ready; the log has moved on. */
-    struct raft_status st;
-    raft_get_status(m->r, &st);
-    raft_term term = st.term == s->term ? raft_term_at(m->r, acked) : 0;
-    if (acked > d->base && acked <= disk_last(d) && acked > m->flushed && term != 0)
-        CHECK(g, disk_at(d, acked)->term == term,
-              "node %u acknowledges %" PRIu64 " with another term than its disk has", m->id, acked);
-}
-
-static void apply_one(struct group *g, struct member *m, const struct raft_entry *e)
-{
-    uint64_t hash = hash_of(buf_bytes(e->data));
-
-    CHECK(g, e->index == m->applied + 1, "node %u applies %" PRIu64 " after %" PRIu64, m->id,
-          e->index, m->applied);
-    if (e->index > g->history->len) {
-        struct committed c = {e->term, e->time_ns, hash, m->term};
-        g_array_append_val(g->history, c);
-    }
-    const struct committed *c = history_at(g, e->index);
-    CHECK(g, c->term == e->term && c->hash == hash && c->time_ns == e->time_ns,
-          "node %u applies %" PRIu64 "/%" PRIu64 ", another node %" PRIu64 "/%" PRIu64, m->id,
-          e->index, e->term, e->index, c->term);
-    m->applied = e->index;
-}
-
-static void check_read(struct group *g, struct member *m, const struct raft_read *read)
-{
-    for (guint i = 0; i < g->reads->len; i++) {
-        struct read_asked *a = &g_array_index(g->reads, struct read_asked, i);
-        if (a->ctx != read->ctx)
-            continue;
-        CHECK(g, a->node == m->id, "read %" PRIu64 " comes back at node %u", a->ctx, m->id);
-        CHECK(g, read->index >= a->floor,
-              "read %" PRIu64 " at %" PRIu64 ", but %" PRIu64 " was committed", a->ctx, read->index,
-              a->floor);
-        g_array_remove_index_fast(g->reads, i);
-        g->reads_served++;
-        return;
-    }
-    CHECK(g, false, "read %" PRIu64 " comes back twice or was never asked", read->ctx);
-}
-
-void group_check_logs(struct group *g)
-{
-    for (unsigned i = 0; i < g->n; i++)
-        for (unsigned j = i + 1; j < g->n; j++) {
-            struct raft_status a, b;
-            bool agreed = false;
-            if (g->members[i].r == NULL || g->members[j].r == NULL)
-                continue;
-            raft_get_status(g->members[i].r, &a);
-            raft_get_status(g->members[j].r, &b);
-            for (raft_index k = MIN(a.last, b.last); k >= MAX(a.first, b.first); k--) {
-                bool same = raft_term_at(g->members[i].r, k) == raft_term_at(g->members[j].r, k);
-                CHECK(g, same || !agreed, "nodes %u and %u agree after %" PRIu64 " but not there",
-                      a.id, b.id, k);
-                agreed |= same;
-            }
-        }
 }
 
 /* --- the host's duties ---------------------------------------------------------------------- */
@@ -405,13 +312,13 @@ static void apply(struct group *g, struct member *m, const struct raft_ready *rd
     if (g->out)
         g_string_append_printf(g->out, "%u apply", m->id);
     for (unsigned i = 0; i < rd->n_apply; i++) {
-        apply_one(g, m, &rd->apply[i]);
+        check_applied(g, m, &rd->apply[i]);
         if (g->out) {
             g_string_append(g->out, i ? ", " : " ");
             raft_print_entry(g->out, &rd->apply[i]);
         }
     }
-    tell(g, "%s", "");
+    group_tell(g, "%s", "");
 }
 
 bool group_ready(struct group *g, struct member *m)
@@ -429,11 +336,11 @@ bool group_ready(struct group *g, struct member *m)
     apply(g, m, &rd);
     for (unsigned i = 0; i < rd.n_reads; i++) {
         check_read(g, m, &rd.reads[i]);
-        tell(g, "%u read ctx=%" PRIu64 " index=%" PRIu64, m->id, rd.reads[i].ctx,
-             rd.reads[i].index);
+        group_tell(g, "%u read ctx=%" PRIu64 " index=%" PRIu64, m->id, rd.reads[i].ctx,
+                   rd.reads[i].index);
     }
     for (unsigned i = 0; i < rd.n_snapshots; i++) {
-        tell(g, "%u: %u needs a snapshot", m->id, rd.snapshots[i]);
+        group_tell(g, "%u: %u needs a snapshot", m->id, rd.snapshots[i]);
         if (!g->manual)
             group_send_snapshot(g, m, rd.snapshots[i]);
     }
@@ -449,7 +356,7 @@ bool group_complete(struct group *g, struct member *m)
     if (j == NULL)
         return false;
     disk_write(g, &m->disk, &j->p);
-    tell(g, "%u has #%" PRIu64, m->id, j->ticket);
+    group_tell(g, "%u has #%" PRIu64, m->id, j->ticket);
     raft_persisted(m->r, j->ticket);
     free_job(j);
     check_role(g, m);
@@ -477,12 +384,12 @@ static void deliver_snapshot(struct group *g, const struct parcel *p, struct mem
     if (wanted) {
         to->applied = to->flushed = p->m.index;
         wanted = raft_install(to->r, p->m.from, p->m.term, p->m.index, p->m.log_term, p->time_ns,
-                              &g->conf);
+                              conf_at(g, p->m.index));
         CHECK(g, wanted, "node %u wants a snapshot and refuses it", to->id);
         g->installs++;
     }
-    tell(g, "%u %s the snapshot %" PRIu64 "/%" PRIu64, to->id, wanted ? "installs" : "needs not",
-         p->m.index, p->m.log_term);
+    group_tell(g, "%u %s the snapshot %" PRIu64 "/%" PRIu64, to->id,
+               wanted ? "installs" : "needs not", p->m.index, p->m.log_term);
 }
 
 void group_deliver(struct group *g, unsigned i, bool drop, bool keep)
@@ -493,7 +400,7 @@ void group_deliver(struct group *g, unsigned i, bool drop, bool keep)
 
     if (lost && g->out) {
         raft_print_msg(g->out, &p->m);
-        tell(g, " LOST");
+        group_tell(g, " LOST");
     } else if (!lost && !p->snapshot) {
         int e = raft_step(to->r, &p->m);
         CHECK(g, e == 0, "node %u refuses a message of a correct peer", to->id);
@@ -517,6 +424,17 @@ int group_propose(struct group *g, struct member *m, struct bytes data)
 
     g->clock_ns += 1000;
     buf_unref(b);
+    return e;
+}
+
+int group_change(struct group *g, struct member *m, const struct raft_conf *to)
+{
+    raft_index index;
+    raft_term term;
+
+    check_role(g, m);
+    int e = raft_change_conf(m->r, to, g->clock_ns, &index, &term);
+    g->clock_ns += 1000;
     return e;
 }
 
@@ -554,6 +472,9 @@ void group_send_snapshot(struct group *g, struct member *from, raft_id to)
     struct parcel *p = g_new0(struct parcel, 1);
 
     raft_get_status(from->r, &st);
+    const struct raft_conf *conf = raft_conf_at(from->r, from->applied);
+    CHECK(g, conf && same_conf(conf, conf_at(g, from->applied)),
+          "node %u does not know the configuration of its snapshot", from->id);
     p->snapshot = true;
     p->entries = copy_entries(NULL, 0);
     p->time_ns = history_at(g, from->applied)->time_ns;

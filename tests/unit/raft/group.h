@@ -12,6 +12,9 @@
  *   - log matching (group_check_logs)
  *   - a promise that leaves (vote, acknowledgement) is on the sender's disk when it leaves
  *   - a read is served at an index not below what anybody had committed when it was asked
+ *   - what a leader commits is on the disks of a majority of its voters (of both halves)
+ *   - each configuration that is applied may follow the one before; a leader has at most one that
+ *     is not committed
  * A disk forgets on a crash what was not completed; the state machine what was not flushed. The
  * flushed state may be ahead of the own log, as in the real node (reference/raft.md 4.12).
  */
@@ -41,6 +44,8 @@ struct member {
     GQueue *writes; /* struct write_job */
     bool hold;      /* the trace's persist-hold: writes do not complete by themselves */
     raft_index applied, flushed;
+    raft_index commit; /* as last seen */
+    bool retired;      /* removed, and gone for ever */
     enum raft_role role;
     raft_term term;
 };
@@ -59,6 +64,11 @@ struct committed {
     raft_term known_in; /* the first applier's term: committed in it or before */
 };
 
+struct conf_known {
+    raft_index index;
+    struct raft_conf conf;
+};
+
 struct read_asked {
     raft_id node;
     uint64_t ctx;
@@ -66,8 +76,9 @@ struct read_asked {
 };
 
 struct group {
-    const char *name; /* printed when a check fails */
-    struct raft_conf conf;
+    const char *name;      /* printed when a check fails */
+    struct raft_conf conf; /* of index 0 */
+    GArray *confs;         /* struct conf_known: committed, by index; the first is conf */
     unsigned election_ticks, heartbeat_ticks;
     uint64_t apply_bytes_max;
     struct member members[GROUP_MAX];
@@ -78,7 +89,7 @@ struct group {
     GArray *reads;   /* struct read_asked */
     raft_index max_commit;
     bool cut[GROUP_MAX + 1][GROUP_MAX + 1]; /* [from][to]: messages are lost */
-    uint64_t clock_ns, reads_served, elections, installs, transfers;
+    uint64_t seed, clock_ns, reads_served, elections, installs, transfers, changes;
     GString *out; /* not NULL: every event is told here, one line each */
     GString *why; /* scratch */
     bool manual;  /* the caller sends the snapshots that are needed */
@@ -88,6 +99,8 @@ void group_init(struct group *g, const char *name, unsigned voters, unsigned lea
                 uint64_t seed);
 /* As group_init, all nodes created; call it once options are set. */
 void group_start(struct group *g);
+/* One more node, up and empty, in no configuration: told of the one of index 0. */
+struct member *group_add(struct group *g);
 void group_finish(struct group *g);
 struct member *group_node(struct group *g, raft_id id);
 
@@ -102,6 +115,11 @@ void group_settle(struct group *g);
 void group_deliver(struct group *g, unsigned i, bool drop, bool keep);
 /* 0 or the core's error. */
 int group_propose(struct group *g, struct member *m, struct bytes data);
+int group_change(struct group *g, struct member *m, const struct raft_conf *to);
+/* The newest configuration that anybody has applied. */
+const struct raft_conf *group_conf(const struct group *g);
+bool group_is_member(const struct group *g, raft_id id);  /* of that one */
+bool group_was_member(const struct group *g, raft_id id); /* of that one or one before */
 int group_transfer(struct group *g, struct member *m, raft_id to);
 int group_read(struct group *g, struct member *m, uint64_t ctx);
 /* The state machine is flushed up to what it has applied; entries <= upto are forgotten. */

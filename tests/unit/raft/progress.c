@@ -25,7 +25,47 @@ static struct progress replicating(raft_index match)
 static void pass(struct progress *p, unsigned ticks)
 {
     while (ticks-- > 0)
-        progress_tick(p);
+        progress_tick(p, p->next - 1, 10);
+}
+
+/* Dissertation 4.2.1: a round is for what the log held at its start. */
+TEST(who_needed_a_whole_time_out_for_a_round_has_not_caught_up)
+{
+    struct progress p = probing(1001); /* the leader's log ends at 1000 */
+    for (unsigned i = 0; i < 12; i++)
+        progress_tick(&p, 1000, 10);
+    assert_true(progress_acked(&p, 1000));
+    progress_heard(&p, 1000, 3, 10);
+    p.since_heard = 0;
+    progress_tick(&p, 1200, 10); /* the first round took 13 ticks; the second is for 1200 */
+    assert_false(progress_caught_up(&p, 1200, 1000, 10));
+    assert_true(progress_acked(&p, 1200));
+    progress_tick(&p, 1300, 10);
+    assert_true(progress_caught_up(&p, 1300, 1000, 10));
+}
+
+TEST(who_lacks_too_much_or_is_silent_or_slow_now_has_not_caught_up)
+{
+    struct progress p = probing(11);
+    assert_true(progress_acked(&p, 10));
+    progress_tick(&p, 10, 10);
+    assert_true(progress_caught_up(&p, 110, 100, 10));
+    assert_false(progress_caught_up(&p, 111, 100, 10));
+    progress_tick(&p, 50, 10); /* a round for 50 begins, and is not finished */
+    for (unsigned i = 0; i < 9; i++) {
+        assert_true(progress_caught_up(&p, 50, 100, 99));
+        progress_tick(&p, 50, 10);
+    }
+    p.since_heard = 0;
+    assert_true(progress_caught_up(&p, 50, 100, 10));
+    progress_tick(&p, 50, 10);
+    assert_false(progress_caught_up(&p, 50, 100, 10));
+    assert_true(progress_acked(&p, 50));
+    progress_tick(&p, 50, 10);
+    progress_tick(&p, 50, 10);
+    assert_true(progress_caught_up(&p, 50, 100, 10));
+    p.since_heard = 10;
+    assert_false(progress_caught_up(&p, 50, 100, 10));
 }
 
 TEST(a_probe_is_sent_once_and_next_stays)
@@ -228,7 +268,9 @@ TEST(who_catches_up_by_itself_needs_no_snapshot)
     assert_int_equal(p.next, 8);
 }
 
-T_MAIN(T(a_probe_is_sent_once_and_next_stays), T(an_answered_probe_begins_replication),
+T_MAIN(T(who_needed_a_whole_time_out_for_a_round_has_not_caught_up),
+       T(who_lacks_too_much_or_is_silent_or_slow_now_has_not_caught_up),
+       T(a_probe_is_sent_once_and_next_stays), T(an_answered_probe_begins_replication),
        T(replication_runs_ahead_of_the_answers), T(what_is_under_way_is_bounded_in_messages),
        T(what_is_under_way_is_bounded_in_bytes), T(an_old_acknowledgement_changes_nothing),
        T(a_refusal_leads_back_to_the_hint), T(a_refusal_always_leads_back_but_never_below_match),

@@ -103,6 +103,50 @@ TEST(an_election_is_lost_as_soon_as_it_cannot_be_won)
     assert_int_equal(counted("nnn--"), QUORUM_LOST);
 }
 
+/* Voters 1..n, and the outgoing ones 1..m and then those from 6 on. */
+static struct raft_conf joint(unsigned n, unsigned shared, unsigned others)
+{
+    struct raft_conf c = voters(n);
+    for (unsigned i = 0; i < shared; i++)
+        c.outgoing[c.n_outgoing++] = i + 1;
+    for (unsigned i = 0; i < others; i++)
+        c.outgoing[c.n_outgoing++] = i + 6;
+    return c;
+}
+
+/* Paper 6: agreement requires separate majorities from both. */
+TEST(a_joint_configuration_needs_both_majorities)
+{
+    struct raft_conf c = joint(3, 1, 2); /* 1 2 3, outgoing 1 6 7 */
+
+    assert_int_equal(quorum_reached(&c, value_of, (uint64_t[]){9, 9, 9, 0, 0, 2, 1}), 2);
+    assert_int_equal(quorum_reached(&c, value_of, (uint64_t[]){9, 1, 0, 0, 0, 9, 9}), 1);
+    assert_int_equal(quorum_reached(&c, value_of, (uint64_t[]){5, 5, 0, 0, 0, 5, 0}), 5);
+    assert_int_equal(quorum_count(&c, ballot_of, "yyy----"), QUORUM_PENDING);
+    assert_int_equal(quorum_count(&c, ballot_of, "yyy--nn"), QUORUM_LOST);
+    assert_int_equal(quorum_count(&c, ballot_of, "-----yy"), QUORUM_PENDING);
+    assert_int_equal(quorum_count(&c, ballot_of, "-nn--yy"), QUORUM_LOST);
+    assert_int_equal(quorum_count(&c, ballot_of, "yy---y-"), QUORUM_WON);
+    assert_true(quorum_is_voter(&c, 7));
+    assert_false(quorum_is_incoming(&c, 7));
+    assert_true(quorum_is_incoming(&c, 3));
+}
+
+TEST(a_voter_that_leaves_may_become_a_learner)
+{
+    struct raft_conf c = joint(3, 3, 1);
+    c.n_learners = 1;
+    c.learners[0] = 6;
+    T_OK(quorum_check(&c));
+    c.learners[0] = 1; /* this one stays a voter */
+    T_ERR(ERR_INVALID, quorum_check(&c));
+    c = joint(3, 3, 1);
+    c.outgoing[3] = 1;
+    T_ERR(ERR_INVALID, quorum_check(&c));
+    c.n_outgoing = VOTERS_MAX + 1;
+    T_ERR(ERR_INVALID, quorum_check(&c));
+}
+
 TEST(nobody_decides_nothing)
 {
     struct raft_conf c = {0};
@@ -133,4 +177,5 @@ TEST(a_configuration_names_each_member_once)
 T_MAIN(T(an_index_is_reached_when_a_majority_has_it), T(the_order_of_voters_does_not_matter),
        T(learners_are_never_asked), T(an_election_is_won_by_a_majority),
        T(an_election_is_lost_as_soon_as_it_cannot_be_won), T(nobody_decides_nothing),
+       T(a_joint_configuration_needs_both_majorities), T(a_voter_that_leaves_may_become_a_learner),
        T(a_configuration_names_each_member_once))

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A group under random faults: loss, doubling and reorder of messages, slow disks, crashes, cut
- * ways, compaction; group.c checks at each step what must always be true. Then the faults end, and
- * the group must elect, catch everybody up and commit again.
+ * ways, compaction, transfers of leadership, changes of membership; group.c checks at each step
+ * what must always be true. Then the faults end, and the group must elect, catch everybody up and
+ * commit again.
  *
  * One seed is one run. Without RAFTFS_SEED some hundred seeds from a drawn one on are run; with it,
  * that one (RAFTFS_SEED=n). RAFTFS_TRACE=1 prints each event of it.
@@ -22,6 +23,8 @@ struct run {
     unsigned loss, doubles, slow, faults; /* per million */
     unsigned bursts;                      /* of proposals, per million */
     raft_id lame;                         /* its clock runs at a tenth */
+    unsigned changes;                     /* of the membership, per million */
+    unsigned nodes_max;
 };
 
 static struct member *somebody(struct run *t)
@@ -39,12 +42,84 @@ static void propose(struct run *t, struct member *m)
     }
 }
 
+static void drop_id(raft_id *ids, unsigned *n, raft_id id)
+{
+    unsigned kept = 0;
+    for (unsigned i = 0; i < *n; i++)
+        if (ids[i] != id)
+            ids[kept++] = ids[i];
+    *n = kept;
+}
+
+/* A node that never was a member; ids are not used twice. */
+static raft_id newcomer(struct run *t)
+{
+    struct group *g = &t->g;
+    raft_id id = 0;
+
+    for (unsigned i = 0; i < g->n; i++)
+        if (!group_was_member(g, g->members[i].id))
+            id = g->members[i].id;
+    return id == 0 && g->n < t->nodes_max ? group_add(g)->id : id;
+}
+
+/* One thing, or two at once: somebody comes as a learner, a learner becomes a voter, a voter a
+ * learner, somebody goes. */
+static void change(struct run *t, struct member *m)
+{
+    struct group *g = &t->g;
+    struct raft_conf to = *raft_get_conf(m->r);
+
+    for (uint64_t n = rng_between(&t->rng, 1, 2); n > 0; n--) {
+        raft_id id = RAFT_NONE;
+        switch (rng_below(&t->rng, 5)) {
+        case 0:
+            if (to.n_learners < VOTERS_MAX)
+                id = newcomer(t);
+            if (id != RAFT_NONE) {
+                drop_id(to.learners, &to.n_learners, id);
+                to.learners[to.n_learners++] = id;
+            }
+            break;
+        case 1:
+        case 2:
+            if (to.n_learners > 0 && to.n_voters < VOTERS_MAX) {
+                id = to.learners[rng_below(&t->rng, to.n_learners)];
+                drop_id(to.learners, &to.n_learners, id);
+                to.voters[to.n_voters++] = id;
+            }
+            break;
+        case 3:
+            id = to.voters[rng_below(&t->rng, to.n_voters)];
+            drop_id(to.voters, &to.n_voters, id);
+            if (rng_chance(&t->rng, 300000) && to.n_learners < VOTERS_MAX)
+                to.learners[to.n_learners++] = id;
+            break;
+        default:
+            if (to.n_learners > 1)
+                drop_id(to.learners, &to.n_learners, to.learners[0]);
+        }
+        if (to.n_voters == 0)
+            return;
+    }
+    (void)group_change(g, m, &to);
+}
+
+/* Who was removed may be switched off for ever. */
+static void retire(struct run *t, struct member *m)
+{
+    if (!group_was_member(&t->g, m->id) || group_is_member(&t->g, m->id))
+        return;
+    group_crash(&t->g, m, 0);
+    m->retired = true;
+}
+
 static void fault(struct run *t)
 {
     struct group *g = &t->g;
     struct member *m = somebody(t);
 
-    switch (rng_below(&t->rng, 8)) {
+    switch (rng_below(&t->rng, 9)) {
     case 0:
         if (m->r)
             group_crash(g, m, (unsigned)rng_below(&t->rng, 3));
@@ -52,7 +127,7 @@ static void fault(struct run *t)
     case 1:
     case 2:
         for (unsigned i = 0; i < g->n; i++)
-            if (g->members[i].r == NULL && rng_chance(&t->rng, 500000))
+            if (g->members[i].r == NULL && !g->members[i].retired && rng_chance(&t->rng, 500000))
                 group_restart(g, &g->members[i]);
         break;
     case 3: /* one way, sometimes both */
@@ -63,6 +138,9 @@ static void fault(struct run *t)
         break;
     }
     case 4:
+        retire(t, m);
+        break;
+    case 5:
         for (unsigned i = 1; i <= g->n; i++)
             g->cut[i][m->id] = g->cut[m->id][i] = i != m->id;
         break;
@@ -79,6 +157,8 @@ static void step(struct run *t)
 
     if (rng_chance(&t->rng, t->faults))
         fault(t);
+    if (m->r && rng_chance(&t->rng, t->changes))
+        change(t, m);
 
     if (what < 450) {
         if (g->wire->len == 0)
@@ -118,11 +198,12 @@ static bool heal(struct run *t)
 
     memset(g->cut, 0, sizeof(g->cut));
     for (unsigned i = 0; i < g->n; i++)
-        if (g->members[i].r == NULL)
+        if (g->members[i].r == NULL && !g->members[i].retired)
             group_restart(g, &g->members[i]);
     for (unsigned round = 0; round < HEAL_ROUNDS; round++) {
         for (unsigned i = 0; i < g->n; i++)
-            raft_tick(g->members[i].r);
+            if (g->members[i].r)
+                raft_tick(g->members[i].r);
         group_settle(g);
         for (guint n = g->wire->len; n > 0; n--)
             group_deliver(g, 0, false, false);
@@ -136,10 +217,10 @@ static bool heal(struct run *t)
             T_OK(group_read(g, l, ctx));
             goal = st.last + 1;
         }
-        unsigned done = 0;
+        bool done = goal > 0 && group_conf(g)->n_outgoing == 0;
         for (unsigned i = 0; i < g->n; i++)
-            done += goal > 0 && g->members[i].applied >= goal;
-        if (done == g->n)
+            done &= g->members[i].applied >= goal || !group_is_member(g, g->members[i].id);
+        if (done)
             return true;
     }
     return false;
@@ -151,7 +232,7 @@ static void tell_failure(uint64_t seed, unsigned voters)
             (unsigned long long)seed, g_get_prgname() ? g_get_prgname() : "raft-random");
 }
 
-static uint64_t run_seed(uint64_t seed, unsigned voters, unsigned learners)
+static uint64_t run_seed(uint64_t seed, unsigned voters, unsigned learners, unsigned changes)
 {
     struct run t = {0};
     char name[100];
@@ -166,6 +247,8 @@ static uint64_t run_seed(uint64_t seed, unsigned voters, unsigned learners)
     t.lame = (raft_id)rng_below(&t.rng, 8);
     t.faults = (unsigned)rng_below(&t.rng, 5000);
     t.slow = (unsigned)rng_below(&t.rng, 900000);
+    t.changes = changes;
+    t.nodes_max = voters + learners + 6;
     group_init(&t.g, name, voters, learners, seed);
     t.g.apply_bytes_max = rng_between(&t.rng, 8, 200);
     if (getenv("RAFTFS_TRACE"))
@@ -189,10 +272,11 @@ static uint64_t run_seed(uint64_t seed, unsigned voters, unsigned learners)
     uint64_t committed = t.g.history->len;
     if (getenv("RAFTFS_VERBOSE"))
         fprintf(stderr,
-                "%s: %llu committed, %llu elections, %llu transfers, %llu installs, %llu reads\n",
+                "%s: %llu committed, %llu elections, %llu transfers, %llu changes, %llu installs, "
+                "%llu reads\n",
                 name, (unsigned long long)committed, (unsigned long long)t.g.elections,
-                (unsigned long long)t.g.transfers, (unsigned long long)t.g.installs,
-                (unsigned long long)t.g.reads_served);
+                (unsigned long long)t.g.transfers, (unsigned long long)t.g.changes,
+                (unsigned long long)t.g.installs, (unsigned long long)t.g.reads_served);
     if (t.g.out)
         g_string_free(t.g.out, true);
     t.g.out = NULL;
@@ -200,41 +284,52 @@ static uint64_t run_seed(uint64_t seed, unsigned voters, unsigned learners)
     return committed;
 }
 
-static void run_seeds(unsigned voters, unsigned learners)
+static void run_seeds(unsigned voters, unsigned learners, unsigned changes)
 {
     bool one = getenv("RAFTFS_SEED") != NULL;
     uint64_t first = t_seed(), committed = 0;
 
     for (uint64_t seed = first; seed < first + (one ? 1 : SEEDS); seed++)
-        committed += run_seed(seed, voters, learners);
+        committed += run_seed(seed, voters, learners, changes);
     assert_true(committed > 0); /* or nothing was tested */
 }
 
 TEST(three_voters_agree_under_faults)
 {
-    run_seeds(3, 0);
+    run_seeds(3, 0, 0);
 }
 
 TEST(four_voters_agree_under_faults)
 {
-    run_seeds(4, 0);
+    run_seeds(4, 0, 0);
 }
 
 TEST(five_voters_agree_under_faults)
 {
-    run_seeds(5, 0);
+    run_seeds(5, 0, 0);
 }
 
 TEST(three_voters_and_a_learner_agree_under_faults)
 {
-    run_seeds(3, 1);
+    run_seeds(3, 1, 0);
 }
 
 TEST(a_group_of_one_survives_crashes)
 {
-    run_seeds(1, 0);
+    run_seeds(1, 0, 0);
+}
+
+TEST(a_group_whose_members_change_agrees_under_faults)
+{
+    run_seeds(3, 0, 3000);
+}
+
+TEST(a_group_of_one_grows_and_shrinks_under_faults)
+{
+    run_seeds(1, 1, 3000);
 }
 
 T_MAIN(T(three_voters_agree_under_faults), T(four_voters_agree_under_faults),
        T(five_voters_agree_under_faults), T(three_voters_and_a_learner_agree_under_faults),
-       T(a_group_of_one_survives_crashes))
+       T(a_group_of_one_survives_crashes), T(a_group_whose_members_change_agrees_under_faults),
+       T(a_group_of_one_grows_and_shrinks_under_faults))

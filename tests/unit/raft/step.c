@@ -111,9 +111,6 @@ TEST(a_message_for_or_from_somebody_else_is_refused)
     w.to = 3;
     refused(r, w);
     w = m;
-    w.from = 9;
-    refused(r, w);
-    w = m;
     w.from = 2;
     refused(r, w);
     w = m;
@@ -203,7 +200,7 @@ TEST(entries_of_types_that_cannot_be_obeyed_are_refused)
     struct raft_entry e = entry(4, 3);
     struct raft_msg m = append(3, 3, 2, &e, 1);
 
-    e.type = RAFT_ENTRY_CONF;
+    e.type = RAFT_ENTRY_CONF; /* "x" is no configuration */
     refused(r, m);
     e.type = (enum raft_entry_type)9;
     refused(r, m);
@@ -234,17 +231,99 @@ TEST(an_index_without_a_term_names_nothing)
     raft_destroy(r);
 }
 
-TEST(learners_do_not_lead_or_vote)
+/* Dissertation 4.1: the sender may be under a newer configuration. */
+TEST(who_asks_need_not_be_a_voter_that_we_know)
 {
     struct raft *r = node_with("112", 2);
-    struct raft_msg m = append(3, 3, 2, NULL, 0);
-    m.from = 4;
-    refused(r, m);
-    m = (struct raft_msg){.type = RAFT_VOTE, .from = 4, .to = 2, .term = 3};
-    refused(r, m);
-    m.type = RAFT_VOTE_RESP;
-    refused(r, m);
+    struct raft_msg m = append(3, 3, 2, NULL, 0), last = {0};
+    m.from = 9;
+    T_OK(raft_step(r, &m));
+    assert_int_equal(status(r).leader, 9);
     raft_destroy(r);
+
+    r = node_with("112", 2);
+    m = (struct raft_msg){
+        .type = RAFT_VOTE, .from = 4, .to = 2, .term = 3, .index = 3, .log_term = 2};
+    T_OK(raft_step(r, &m));
+    settle(r, &last);
+    assert_int_equal(last.type, RAFT_VOTE_RESP);
+    assert_false(last.reject);
+    raft_destroy(r);
+}
+
+TEST(answers_of_strangers_are_ignored)
+{
+    struct raft *r = node_with("", 0);
+    struct raft_msg m = {.type = RAFT_PREVOTE_RESP, .from = 9, .to = 2, .term = 1};
+    raft_campaign(r);
+    T_OK(raft_step(r, &m));
+    assert_int_equal(status(r).role, RAFT_PRE_CANDIDATE);
+    m.term = 7;
+    m.reject = true;
+    T_OK(raft_step(r, &m));
+    assert_int_equal(status(r).term, 0);
+    m = (struct raft_msg){.type = RAFT_PREVOTE_RESP, .from = 4, .to = 2, .term = 1};
+    T_OK(raft_step(r, &m)); /* a learner's does not count */
+    assert_int_equal(status(r).role, RAFT_PRE_CANDIDATE);
+    raft_destroy(r);
+}
+
+TEST(a_change_of_membership_must_make_sense)
+{
+    struct raft *r = node_with("112", 2);
+    struct raft_conf to = {.n_voters = 3, .voters = {1, 2, 3}};
+    raft_index index = 77;
+    raft_term term = 77;
+
+    T_ERR(ERR_NOT_LEADER, raft_change_conf(r, &to, 1, &index, &term));
+    raft_destroy(r);
+    r = leader(); /* alone with its no-op: nobody else has acknowledged it */
+    T_ERR(ERR_BUSY, raft_change_conf(r, &to, 1, &index, &term));
+    struct raft_msg m = {.type = RAFT_APPEND_RESP, .from = 1, .to = 2, .term = 1, .index = 1};
+    T_OK(raft_step(r, &m));
+    settle(r, NULL);
+    assert_int_equal(status(r).applied, 1);
+
+    to.n_voters = 0;
+    T_ERR(ERR_INVALID, raft_change_conf(r, &to, 1, &index, &term));
+    to = (struct raft_conf){.n_voters = 1, .n_outgoing = 1, .voters = {2}, .outgoing = {1}};
+    T_ERR(ERR_INVALID, raft_change_conf(r, &to, 1, &index, &term));
+    to = (struct raft_conf){.n_voters = 3, .n_learners = 1, .voters = {3, 2, 1}, .learners = {4}};
+    T_ERR(ERR_EXISTS, raft_change_conf(r, &to, 1, &index, &term)); /* as it is */
+    to = (struct raft_conf){.n_voters = 3, .voters = {1, 2, 5}};
+    T_ERR(ERR_NOT_FOUND, raft_change_conf(r, &to, 1, &index, &term)); /* 5 was no learner */
+    T_OK(raft_transfer(r, 1));
+    to = (struct raft_conf){.n_voters = 3, .voters = {1, 2, 3}};
+    T_ERR(ERR_BUSY, raft_change_conf(r, &to, 1, &index, &term));
+    assert_int_equal(index, 77);
+    raft_destroy(r);
+}
+
+TEST(membership_has_one_text_and_nothing_else_is_read_as_it)
+{
+    const struct raft_conf c = {.n_voters = 2,
+                                .n_outgoing = 3,
+                                .n_learners = 1,
+                                .voters = {1, 0x01020304},
+                                .outgoing = {1, 2, 3},
+                                .learners = {2}};
+    const uint8_t want[] = {1, 2, 1, 0, 0, 0, 4, 3, 2, 1, 3, 1, 0, 0,
+                            0, 2, 0, 0, 0, 3, 0, 0, 0, 1, 2, 0, 0, 0};
+    struct raft_conf got;
+    struct buf *b = raft_conf_encode(&c);
+
+    assert_int_equal(b->len, sizeof(want));
+    assert_memory_equal(b->data, want, sizeof(want));
+    T_OK(raft_conf_decode(buf_bytes(b), &got));
+    assert_memory_equal(&got, &c, sizeof(c));
+    for (size_t n = 0; n < b->len; n++)
+        T_ERR(ERR_INVALID, raft_conf_decode(bytes_of(want, n), &got));
+    b->data[0] = 2;
+    T_ERR(ERR_FORMAT, raft_conf_decode(buf_bytes(b), &got));
+    b->data[0] = 1;
+    b->data[1] = VOTERS_MAX + 1;
+    T_ERR(ERR_INVALID, raft_conf_decode(buf_bytes(b), &got));
+    buf_unref(b);
 }
 
 TEST(two_leaders_of_one_term_are_refused)
@@ -519,7 +598,9 @@ T_MAIN(T(a_message_for_or_from_somebody_else_is_refused), T(an_unknown_type_is_r
        T(numbers_that_no_log_reaches_are_refused),
        T(entries_must_be_consecutive_with_terms_that_do_not_fall),
        T(entries_of_types_that_cannot_be_obeyed_are_refused),
-       T(an_index_without_a_term_names_nothing), T(learners_do_not_lead_or_vote),
+       T(an_index_without_a_term_names_nothing), T(who_asks_need_not_be_a_voter_that_we_know),
+       T(answers_of_strangers_are_ignored), T(a_change_of_membership_must_make_sense),
+       T(membership_has_one_text_and_nothing_else_is_read_as_it),
        T(two_leaders_of_one_term_are_refused), T(an_answer_cannot_know_more_than_the_leader),
        T(a_heartbeat_cannot_commit_what_was_never_acknowledged),
        T(commit_goes_no_further_than_the_message_checks),
