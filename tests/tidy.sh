@@ -18,7 +18,8 @@ allowed() {
     cluster/raft | cluster/store | cluster/client) echo "cluster/base $1" ;;
     cluster/kv) echo "cluster/base cluster/store cluster/kv" ;;
     cluster/node) echo "cluster/base cluster/raft cluster/store cluster/kv cluster/node" ;;
-    cluster/ctl) echo "cluster/base cluster/client cluster/store cluster/ctl" ;;
+    # store and kv: the files of a stopped node (dump).
+    cluster/ctl) echo "cluster/base cluster/client cluster/store cluster/kv cluster/ctl" ;;
     fs) echo "cluster/base cluster/client fs" ;;
     fs/fuse) echo "cluster/base cluster/client cluster/ctl fs fs/fuse" ;;
     mr) echo "cluster/base cluster/client mr fs" ;;

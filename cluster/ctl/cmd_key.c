@@ -5,43 +5,12 @@
 #include <string.h>
 #include <unistd.h>
 #include "cluster/ctl/ctl.h"
+#include "cluster/ctl/key_text.h"
 
 #define SCAN_PAGE 256
 
 /* --- keys as text ------------------------------------------------------------------------------
  */
-
-/* Undoes escapes; false if one is malformed. */
-static bool unescape(const char *text, GByteArray *out)
-{
-    for (const char *p = text; *p; p++) {
-        uint8_t c = (uint8_t)*p;
-        if (c == '\\' && p[1] == '\\') {
-            p++;
-        } else if (c == '\\') {
-            int hi = p[1] == 'x' ? g_ascii_xdigit_value(p[2]) : -1;
-            int lo = hi >= 0 ? g_ascii_xdigit_value(p[3]) : -1;
-            if (lo < 0)
-                return false;
-            c = (uint8_t)(hi << 4 | lo);
-            p += 3;
-        }
-        g_byte_array_append(out, &c, 1);
-    }
-    return true;
-}
-
-static void print_escaped(struct bytes b)
-{
-    for (size_t i = 0; i < b.n; i++) {
-        if (b.p[i] == '\\')
-            fputs("\\\\", stdout);
-        else if (g_ascii_isgraph(b.p[i]))
-            putchar(b.p[i]);
-        else
-            printf("\\x%02x", b.p[i]);
-    }
-}
 
 /* SHARD:REST to bytes. Returns CTL_OK, or CTL_USAGE after telling. */
 static int parse_key(const char *text, GByteArray *out)
@@ -58,7 +27,7 @@ static int parse_key(const char *text, GByteArray *out)
     uint8_t head[2];
     put_be16(head, (uint16_t)shard);
     g_byte_array_append(out, head, sizeof(head));
-    if (!unescape(p + 1, out))
+    if (!unescape_bytes(p + 1, out))
         return ctl_usage("key \"%s\": a backslash begins \\xNN (two hex digits) or \\\\", text);
     if (out->len > KEY_MAX)
         return ctl_usage("key: %u bytes; at most %d are allowed", out->len, KEY_MAX);
@@ -199,13 +168,13 @@ int cmd_del(struct ctl *ctl, const struct ctl_command *self, int argc, char **ar
 
 static void print_pair(const struct kv_pair *p, bool keys_only)
 {
-    printf("%u:", get_be16(p->key.p));
-    print_escaped(bytes_of(p->key.p + 2, p->key.n - 2));
+    g_autoptr(GString) line = g_string_new(NULL);
+    escape_key(line, p->key);
     if (!keys_only) {
-        putchar(' ');
-        print_escaped(p->value);
+        g_string_append_c(line, ' ');
+        escape_bytes(line, p->value);
     }
-    putchar('\n');
+    puts(line->str);
 }
 
 /* All of [lo, hi), page by page; lo is moved along. */

@@ -31,6 +31,8 @@ static void add_text(struct json *j, struct bytes b)
 
 static void new_line(struct json *j)
 {
+    if (j->one_line)
+        return;
     g_string_append_c(j->text, '\n');
     for (unsigned i = 0; i < j->depth; i++)
         g_string_append(j->text, "  ");

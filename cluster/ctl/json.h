@@ -10,7 +10,8 @@
 struct json {
     GString *text;
     unsigned depth;
-    bool first; /* nothing yet in the innermost object or array */
+    bool first;    /* nothing yet in the innermost object or array */
+    bool one_line; /* set after json_init: without line breaks */
 };
 
 void json_init(struct json *j);

@@ -36,6 +36,9 @@ static const struct ctl_command commands[] = {
     {"scan", "[PREFIX]", "list keys and values in order",
      "PREFIX is the beginning of a KEY, at least SHARD: of it; without it all shards are listed.",
      cmd_scan},
+    {"dump", "wal|state DIR", "print a stopped node's files",
+     "DIR is the node's data directory, or wal/ or groups/0/ in it. Nothing in it is changed.",
+     cmd_dump},
     {"version", "", "print the version", NULL, cmd_version},
 };
 
@@ -231,7 +234,7 @@ static char *list_commands(void)
 {
     GString *s = g_string_new("Commands:\n");
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
-        g_string_append_printf(s, "  %-8s %-12s %s\n", commands[i].name, commands[i].arguments,
+        g_string_append_printf(s, "  %-8s %-14s %s\n", commands[i].name, commands[i].arguments,
                                commands[i].summary);
     g_string_append(s, "\nraftfsctl COMMAND --help tells more.\n");
     return g_string_free(s, FALSE);

@@ -90,16 +90,27 @@ static bool known_shape(const struct record *r)
     }
 }
 
+const char *record_head_fault(struct bytes rest, uint32_t salt)
+{
+    const struct wal_record_head *h = (const struct wal_record_head *)rest.p;
+    if (rest.n < HEAD)
+        return "its head reaches beyond the batch";
+    if (get_le32(h->crc) != crc32c(salt, h, HEAD_CRC))
+        return "its head has a wrong checksum";
+    if (h->reserved[0] || h->reserved[1])
+        return "a reserved byte of its head is not zero";
+    struct record r = decode(h);
+    if (r.data.n > rest.n - HEAD || padded(r.data.n) > rest.n - HEAD)
+        return "its data reaches beyond the batch";
+    return known_shape(&r) ? NULL : "it is of no known type, or not as long as its type wants";
+}
+
 enum record_verdict record_next(struct bytes *rest, uint32_t salt, struct record *ret)
 {
-    if (rest->n < HEAD)
+    if (record_head_fault(*rest, salt))
         return RECORD_BAD_HEAD;
     const struct wal_record_head *h = (const struct wal_record_head *)rest->p;
-    if (get_le32(h->crc) != crc32c(salt, h, HEAD_CRC) || h->reserved[0] || h->reserved[1])
-        return RECORD_BAD_HEAD;
     struct record r = decode(h);
-    if (r.data.n > rest->n - HEAD || padded(r.data.n) > rest->n - HEAD || !known_shape(&r))
-        return RECORD_BAD_HEAD;
     bool good = get_le32(h->data_crc) == crc32c(salt, r.data.p, padded(r.data.n));
     advance(rest, &r);
     *ret = r;

@@ -37,6 +37,8 @@ enum record_verdict {
 enum record_verdict record_next(struct bytes *rest, uint32_t salt, struct record *ret);
 /* The same for a run not sealed yet (our own queue). */
 void record_next_own(struct bytes *rest, struct record *ret);
+/* Why the first record's head is not valid, in words; NULL if it is. */
+const char *record_head_fault(struct bytes rest, uint32_t salt);
 
 /* What a segment must know of a group when it begins. The log holds (start_index, last_index]. */
 struct wal_state {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cluster/store/recover.h"
 
+#include "cluster/store/inspect.h"
 #include "cluster/store/reader.h"
 #include "cluster/store/replay.h"
 
@@ -13,10 +14,12 @@ struct found {
     bool unsure; /* its first batch is not whole: one behind it would make it in use */
     bool headed; /* but has a valid head, with the number `first` */
     uint64_t first;
+    uint64_t size, holds; /* of another segment's head at its beginning, 0: none */
 };
 
 struct recovery {
     struct segment_pool *pool;
+    const struct wal_observer *observer; /* or NULL */
     struct errmsg *msg;
     GArray *files; /* struct found, by seq */
     struct replay replay;
@@ -112,6 +115,8 @@ static int classify(struct recovery *r, struct found *file)
                       file->seq, WAL_SEGMENT_SUFFIX, b.seq);
         replay_suspect_all(&r->replay);
     }
+    file->size = r->reader.size;
+    file->holds = v == BATCH_OTHER ? b.seq : 0;
     file->headed = v == BATCH_OK;
     file->first = file->headed ? b.number : 0;
     file->in_use = file->headed && reader_whole(&r->reader, &b);
@@ -160,6 +165,52 @@ static int classify_all(struct recovery *r)
     return err;
 }
 
+/* --- telling ---------------------------------------------------------------------------------- */
+
+static void tell_segment(const struct recovery *r, const struct found *f)
+{
+    if (!r->observer)
+        return;
+    struct wal_segment_seen s = {f->seq, f->size, SEGMENT_READY, f->holds};
+    if (f->in_use)
+        s.use = SEGMENT_IN_USE;
+    else if (f->headed)
+        s.use = SEGMENT_TORN;
+    else if (f->holds > 0)
+        s.use = f->holds > f->seq ? SEGMENT_SWAPPED : SEGMENT_STALE;
+    r->observer->segment(r->observer->ctx, &s);
+}
+
+static void tell_batch(const struct recovery *r, const struct batch *b, struct bytes records,
+                       enum wal_batch_state state)
+{
+    const struct wal_observer *o = r->observer;
+    if (!o)
+        return;
+    o->batch(o->ctx, b, state);
+    if (state != BATCH_SUPERSEDED)
+        inspect_records(o, b, records);
+}
+
+/* What stands behind the batches of this segment that count, from `at` on. */
+static void tell_rest(struct recovery *r, uint64_t at, uint64_t limit, bool torn)
+{
+    if (!r->observer)
+        return;
+    struct batch b;
+    while (limit != NO_LIMIT && reader_head(&r->reader, at, &b) == BATCH_OK) {
+        tell_batch(r, &b, BYTES_NONE, BATCH_SUPERSEDED);
+        at += batch_length(b.bytes);
+    }
+    const struct wal_rest_seen rest = {
+        .offset = at,
+        .next = r->expected,
+        .last = limit == NO_LIMIT,
+        .what = torn ? REST_TORN : REST_NONE,
+    };
+    inspect_rest(r->observer, &r->reader, rest);
+}
+
 /* --- batches ---------------------------------------------------------------------------------- */
 
 static void mark_entry(struct recovery *r, const struct record *rec)
@@ -186,6 +237,7 @@ static void commit_pending(struct recovery *r)
 static void take_batch(struct recovery *r, const struct batch *b, struct bytes records)
 {
     commit_pending(r);
+    tell_batch(r, b, records, BATCH_WHOLE);
     r->pending = true;
     r->pending_number = b->number;
     r->pending_salt = record_salt(b->seq, b->number);
@@ -211,6 +263,7 @@ static void salvage_batch(struct recovery *r, const struct batch *b, struct byte
                   "segment %016" G_GINT64_MODIFIER "x, offset %" G_GUINT64_FORMAT
                   ": batch %" G_GUINT64_FORMAT " has a bad checksum, valid ones follow it",
                   b->seq, b->offset, b->number);
+    tell_batch(r, b, rest, BATCH_DAMAGED);
     for (uint32_t i = 0; i < b->records; i++) {
         struct record rec;
         enum record_verdict v = record_next(&rest, salt, &rec);
@@ -228,14 +281,56 @@ static void salvage_batch(struct recovery *r, const struct batch *b, struct byte
     r->segment->used = b->offset + batch_length(b->bytes);
 }
 
-static void note_gap(struct recovery *r, uint64_t at, uint64_t next)
+/* Between this file and the next one in use, where a batch should stand: is there a file missing?
+ */
+static bool file_missing(const struct recovery *r)
 {
+    uint64_t next = 0;
+    for (guint i = 0; next == 0 && i < r->files->len; i++)
+        if (file_at(r, i)->seq > r->file->seq && file_at(r, i)->in_use)
+            next = file_at(r, i)->seq;
+    for (guint i = 0; i < r->files->len; i++)
+        if (file_at(r, i)->seq > r->file->seq && file_at(r, i)->seq < next)
+            return false;
+    return next > r->file->seq + 1;
+}
+
+/* What stands at `at` in place of the batch expected there. */
+static const char *gap_reason(struct recovery *r, uint64_t at)
+{
+    struct batch b;
+    uint64_t head = at + sizeof(struct wal_batch_head);
+    enum batch_verdict v = reader_head(&r->reader, at, &b);
+    if (v == BATCH_OTHER)
+        return "a batch of another segment stands there: a write was lost or went elsewhere";
+    if (v == BATCH_OK)
+        return "a batch of another number stands there";
+    for (uint64_t i = at; i < head && head <= r->reader.loaded; i++)
+        if (r->reader.p[i] != 0)
+            return "no valid head of a batch stands there";
+    return at < r->reader.size ? "zeroes stand there: a write was lost" : "the file ends there";
+}
+
+static void note_gap(struct recovery *r, uint64_t at, uint64_t next, bool here)
+{
+    uint64_t seq = r->file->seq;
     commit_pending(r);
-    replay_damage(&r->replay,
-                  "segment %016" G_GINT64_MODIFIER "x, offset %" G_GUINT64_FORMAT
-                  ": batches %" G_GUINT64_FORMAT "..%" G_GUINT64_FORMAT
-                  " are damaged or missing, valid ones follow them",
-                  r->file->seq, at, r->expected, next - 1);
+    if (!here && file_missing(r))
+        replay_damage(&r->replay,
+                      "segment %016" G_GINT64_MODIFIER "x is missing, and with it batches "
+                      "%" G_GUINT64_FORMAT "..%" G_GUINT64_FORMAT,
+                      seq + 1, r->expected, next - 1);
+    else if (next == r->expected)
+        replay_damage(&r->replay,
+                      "segment %016" G_GINT64_MODIFIER "x: its first batch is damaged (%s), valid "
+                      "ones follow it",
+                      seq, gap_reason(r, at));
+    else
+        replay_damage(&r->replay,
+                      "segment %016" G_GINT64_MODIFIER "x, offset %" G_GUINT64_FORMAT
+                      ": batches %" G_GUINT64_FORMAT "..%" G_GUINT64_FORMAT
+                      " are damaged or missing (%s), valid ones follow them",
+                      seq, at, r->expected, next - 1, gap_reason(r, at));
     replay_suspect_all(&r->replay);
     r->expected = next;
 }
@@ -252,6 +347,7 @@ static bool replay_batch(struct recovery *r, const struct batch *b, uint64_t lim
     bool last = limit == NO_LIMIT &&
                 !reader_find(&r->reader, b->offset + batch_length(b->bytes), b->number + 1, &later);
     if (last) {
+        tell_batch(r, b, records, BATCH_TORN);
         r->torn = true;
         return false;
     }
@@ -262,10 +358,12 @@ static bool replay_batch(struct recovery *r, const struct batch *b, uint64_t lim
 static void replay_segment(struct recovery *r, uint64_t limit)
 {
     uint64_t at = 0;
+    bool torn = false;
     struct batch b;
     while (at < r->reader.size && r->expected < limit && r->reader.err == 0) {
         if (reader_head(&r->reader, at, &b) == BATCH_OK && b.number == r->expected) {
-            if (!replay_batch(r, &b, limit))
+            torn = !replay_batch(r, &b, limit);
+            if (torn)
                 break;
             at += batch_length(b.bytes);
             continue;
@@ -273,11 +371,12 @@ static void replay_segment(struct recovery *r, uint64_t limit)
         if (!reader_find(&r->reader, at, r->expected, &b) || b.number >= limit)
             break;
         if (b.number > r->expected)
-            note_gap(r, at, b.number);
+            note_gap(r, at, b.number, true);
         at = b.offset;
     }
     if (limit != NO_LIMIT && r->expected < limit)
-        note_gap(r, at, limit);
+        note_gap(r, at, limit, false);
+    tell_rest(r, at, limit, torn);
 }
 
 static uint64_t limit_of(const struct recovery *r, guint i)
@@ -305,6 +404,7 @@ static int replay_file(struct recovery *r, guint i)
 {
     r->file = file_at(r, i);
     uint64_t limit = limit_of(r, i);
+    tell_segment(r, r->file);
     int err = open_reader(r, r->file->seq);
     if (err < 0)
         return err;
@@ -314,7 +414,7 @@ static int replay_file(struct recovery *r, guint i)
         /* Nothing before the oldest segment is needed; but its own beginning is. */
         r->expected = MIN(r->file->first, limit);
         if (!r->file->headed)
-            note_gap(r, 0, r->expected);
+            note_gap(r, 0, r->expected, true);
     }
     replay_segment(r, limit);
     keep_pending(r);
@@ -351,21 +451,29 @@ static int run(struct recovery *r)
     int err = list_segments(r);
     if (err == 0)
         err = classify_all(r);
-    for (guint i = 0; err == 0 && i < r->files->len; i++)
+    for (guint i = 0; err == 0 && i < r->files->len; i++) {
         if (file_at(r, i)->in_use)
             err = replay_file(r, i);
+        else
+            tell_segment(r, file_at(r, i));
+    }
     return err;
 }
 
-int wal_recover(struct segment_pool *pool, struct wal_recovery *ret, struct recovered *ret_writer,
-                struct errmsg *msg)
+int wal_recover(struct segment_pool *pool, const struct wal_observer *o, struct wal_recovery *ret,
+                struct recovered *ret_writer, struct errmsg *msg)
 {
     struct recovery r = {
         .pool = pool,
+        .observer = o,
         .msg = msg,
         .files = g_array_new(FALSE, FALSE, sizeof(struct found)),
     };
     replay_init(&r.replay);
+    if (o) {
+        r.replay.on_damage = o->damage;
+        r.replay.ctx = o->ctx;
+    }
     int err = run(&r);
     if (err == 0) {
         finish_writer(&r, ret_writer);

@@ -20,5 +20,8 @@ struct recovered {
 };
 void recovered_finish(struct recovered *r);
 
-NODISCARD int wal_recover(struct segment_pool *pool, struct wal_recovery *ret,
-                          struct recovered *ret_writer, struct errmsg *msg);
+/* `o` (inspect.h) is told what is seen; NULL: nobody looks on. */
+struct wal_observer;
+NODISCARD int wal_recover(struct segment_pool *pool, const struct wal_observer *o,
+                          struct wal_recovery *ret, struct recovered *ret_writer,
+                          struct errmsg *msg);

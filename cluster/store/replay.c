@@ -59,13 +59,16 @@ static struct replay_group *add_group(struct replay *r, uint32_t gid)
 
 void replay_damage(struct replay *r, const char *fmt, ...)
 {
-    if (r->damaged)
-        return;
-    r->damaged = true;
+    char text[sizeof(r->text)];
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(r->text, sizeof(r->text), fmt, ap);
+    vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
+    if (!r->damaged)
+        g_strlcpy(r->text, text, sizeof(r->text));
+    r->damaged = true;
+    if (r->on_damage)
+        r->on_damage(r->ctx, text);
 }
 
 void replay_suspect(struct replay *r, uint32_t gid)

@@ -18,6 +18,9 @@ struct replay {
     bool all_suspect;  /* also those met from here on */
     bool damaged;
     char text[400]; /* of the first damage */
+    /* Each is told here, too, if somebody wants to know. */
+    void (*on_damage)(void *ctx, const char *text);
+    void *ctx;
 };
 
 void replay_init(struct replay *r);

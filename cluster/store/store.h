@@ -62,6 +62,10 @@ struct store {
 
 /* Opens or creates the store in `dir`. -ERR_FORMAT for a newer format, -ERR_CORRUPT ... with text. */
 int store_rocks_open(const char *dir, struct store **ret, struct errmsg *msg);
+/* Opens one that exists, to look at it: nothing on the disk is made or changed, writes fail, and no
+ * lock is taken (see to it that nobody has it open). Shows what was flushed. -ERR_NOT_FOUND: no
+ * store of ours. */
+int store_rocks_open_read(const char *dir, struct store **ret, struct errmsg *msg);
 
 /*
  * A store in memory. The crash model: `disk` outlives the store and keeps what flushes made durable;

@@ -309,7 +309,8 @@ static int make_format(const char *dir, struct errmsg *msg)
     return 0;
 }
 
-static int check_format(const char *dir, struct errmsg *msg)
+/* make: a new directory becomes a store. */
+static int check_format(const char *dir, bool make, struct errmsg *msg)
 {
     char *path = g_strdup_printf("%s/%s", dir, FORMAT_FILE);
     char *text = NULL;
@@ -317,8 +318,11 @@ static int check_format(const char *dir, struct errmsg *msg)
     bool there = g_file_get_contents(path, &text, NULL, NULL);
     bool read = there && sscanf(text, FORMAT_PATTERN, &version) == 1;
     int err = 0;
-    if (!there)
+    if (!there && make)
         err = make_format(dir, msg);
+    else if (!there)
+        err = errmsg_set(msg, -ERR_NOT_FOUND, "%s has no %s file: not a store of ours", dir,
+                         FORMAT_FILE);
     else if (!read)
         err = errmsg_set(msg, -ERR_CORRUPT, "%s: not a version file", path);
     else if (version != FORMAT_VERSION)
@@ -329,16 +333,9 @@ static int check_format(const char *dir, struct errmsg *msg)
     return err;
 }
 
-static int open_store(const char *dir, struct rocks **ret, struct errmsg *msg)
+/* Opens the database of a directory whose format is known to be ours. */
+static int open_db(const char *dir, bool read_only, struct rocks **ret, struct errmsg *msg)
 {
-    int err = dir_heal(dir);
-    if (err == 0)
-        err = dir_make(dir);
-    if (err < 0)
-        return errmsg_set(msg, err, "make %s: %s", dir, err_text(err));
-    err = check_format(dir, msg);
-    if (err < 0)
-        return err;
     struct rocks *r = g_new0(struct rocks, 1);
     char *text = NULL;
     r->store.ops = &rocks_ops;
@@ -349,7 +346,10 @@ static int open_store(const char *dir, struct rocks **ret, struct errmsg *msg)
     r->flush = rocksdb_flushoptions_create();
     rocksdb_flushoptions_set_wait(r->flush, 1);
     r->batch = rocksdb_writebatch_create();
-    r->db = rocksdb_open(r->options, dir, &text);
+    if (read_only)
+        r->db = rocksdb_open_for_read_only(r->options, dir, 0, &text);
+    else
+        r->db = rocksdb_open(r->options, dir, &text);
     if (text) {
         r->db = NULL;
         rocks_close(&r->store);
@@ -359,10 +359,32 @@ static int open_store(const char *dir, struct rocks **ret, struct errmsg *msg)
     return 0;
 }
 
+static int open_store(const char *dir, struct rocks **ret, struct errmsg *msg)
+{
+    int err = dir_heal(dir);
+    if (err == 0)
+        err = dir_make(dir);
+    if (err < 0)
+        return errmsg_set(msg, err, "make %s: %s", dir, err_text(err));
+    err = check_format(dir, true, msg);
+    return err < 0 ? err : open_db(dir, false, ret, msg);
+}
+
 int store_rocks_open(const char *dir, struct store **ret, struct errmsg *msg)
 {
     struct rocks *r;
     int err = open_store(dir, &r, msg);
+    if (err == 0)
+        *ret = &r->store;
+    return err;
+}
+
+int store_rocks_open_read(const char *dir, struct store **ret, struct errmsg *msg)
+{
+    struct rocks *r;
+    int err = check_format(dir, false, msg);
+    if (err == 0)
+        err = open_db(dir, true, &r, msg);
     if (err == 0)
         *ret = &r->store;
     return err;

@@ -94,7 +94,7 @@ int wal_open(struct disk *disk, const char *dir, const struct wal_options *optio
     struct recovered found = {0};
     w->resets = g_array_new(FALSE, FALSE, sizeof(uint32_t));
     segment_pool_init(&w->pool, disk, dir, MAX(segment_bytes, SEGMENT_BYTES_MIN));
-    err = wal_recover(&w->pool, &recovery, &found, msg);
+    err = wal_recover(&w->pool, NULL, &recovery, &found, msg);
     if (err == 0)
         err = open_pool(w, &found, msg);
     recovered_finish(&found);
