@@ -98,14 +98,16 @@ static bool take_number(const char **at, uint64_t max, uint64_t *ret)
     return *at > from && v <= max;
 }
 
-/* 0, -ERR_FORMAT or -ERR_CORRUPT; see the rule in the header. */
-static int parse(const char *text, struct identity *ret)
+/* 0, -ERR_FORMAT or -ERR_CORRUPT; see the rule in the header. *ret_version is 0 if there is none.
+ */
+static int parse(const char *text, struct identity *ret, uint64_t *ret_version)
 {
     struct identity id = {0};
     uint64_t version, node = 0;
     const char *at = text;
     if (!take_word(&at, "raftfs-identity ") || !take_number(&at, UINT32_MAX, &version))
         return -ERR_CORRUPT;
+    *ret_version = version;
     if (version != IDENTITY_VERSION)
         return -ERR_FORMAT;
     bool ok = take_word(&at, "\ncluster ") && take_hex16(&at, &id.cluster) &&
@@ -143,12 +145,13 @@ int identity_read(const char *dir, struct identity *ret, struct errmsg *msg)
     if (n < 0)
         return errmsg_set(msg, err_from_errno(saved), "read %s: %s", path, strerror(saved));
 
-    int err = strlen(text) == (size_t)n ? parse(text, ret) : -ERR_CORRUPT;
+    uint64_t version = 0;
+    int err = strlen(text) == (size_t)n ? parse(text, ret, &version) : -ERR_CORRUPT;
     if (err == -ERR_FORMAT)
         return errmsg_set(msg, err,
-                          "%s has a format newer than this program knows (%d): run the newer "
+                          "%s has format %" PRIu64 ", this program knows %d: run the newer "
                           "raftfsd, or use another data directory",
-                          path, IDENTITY_VERSION);
+                          path, version, IDENTITY_VERSION);
     if (err < 0)
         return errmsg_set(msg, err, "%s is damaged: restore it from a backup, or replace this node",
                           path);

@@ -2,7 +2,8 @@
 #include "cluster/node/members.h"
 #include "cluster/node/peer.h"
 
-#define MAGIC      "RFSMEMB1"
+#define MAGIC      "RFSMEMB" VERSION
+#define VERSION    "1" /* '2' and so on are later ones */
 #define MAGIC_LEN  8
 #define RECORD_LEN 12
 #define FILE_MAX   (MAGIC_LEN + 8 + NODES_MAX * RECORD_LEN)
@@ -16,6 +17,9 @@ static const char *file_path(struct node *n, const char *suffix)
 
 static int decode(struct node *n, struct bytes in)
 {
+    if (in.n >= MAGIC_LEN && memcmp(in.p, MAGIC, MAGIC_LEN - 1) == 0 &&
+        in.p[MAGIC_LEN - 1] > VERSION[0])
+        return -ERR_FORMAT;
     if (in.n < MAGIC_LEN + 8 || memcmp(in.p, MAGIC, MAGIC_LEN) != 0 ||
         crc32c(0, in.p, in.n - 4) != get_le32(in.p + in.n - 4))
         return -ERR_CORRUPT;
@@ -49,6 +53,11 @@ int members_load(struct node *n, struct errmsg *msg)
     if (got < 0)
         return errmsg_set(msg, (int)got, "read %s: %s", path, err_text((int)got));
     err = decode(n, bytes_of(bytes, (size_t)got));
+    if (err == -ERR_FORMAT)
+        return errmsg_set(msg, err,
+                          "%s has format %c, this version of raftfs knows " VERSION
+                          ": run the newer raftfsd",
+                          path, bytes[MAGIC_LEN - 1]);
     if (err < 0)
         return errmsg_set(
             msg, err,

@@ -103,7 +103,29 @@ TEST(a_text_that_is_not_exactly_an_identity_is_damaged)
 
 TEST(a_newer_format_is_told_from_damage)
 {
+    struct errmsg msg;
+    struct identity id;
+    const char *dir = t_tmpdir();
     T_ERR(ERR_FORMAT, read_text("raftfs-identity 2\nwhatever", 26));
+    t_write_file(t_path(dir, "identity"), "raftfs-identity 2\n", 18);
+    T_ERR(ERR_FORMAT, identity_read(dir, &id, &msg));
+    T_CONTAINS(msg.text, t_path(dir, "identity"));
+    T_CONTAINS(msg.text, "has format 2, this program knows 1");
+}
+
+TEST(the_image_of_format_1_is_still_read_and_written)
+{
+    struct errmsg msg;
+    struct identity id;
+    g_autofree char *then = NULL, *now = NULL;
+    const char *dir = t_tmpdir();
+    assert_true(g_file_get_contents(DATA_DIR "/identity-v1", &then, NULL, NULL));
+    t_write_file(t_path(dir, "identity"), then, strlen(then));
+    T_OK_MSG(identity_read(dir, &id, &msg), &msg);
+    assert_true(id.cluster == mine.cluster && id.incarnation == mine.incarnation);
+    assert_int_equal(id.node, mine.node);
+    assert_true(g_file_get_contents(t_path(write_mine(), "identity"), &now, NULL, NULL));
+    assert_string_equal(now, then);
 }
 
 TEST(anothers_directory_is_refused)
@@ -132,4 +154,5 @@ TEST(a_directory_is_locked_until_its_holder_lets_go)
 T_MAIN(T(an_identity_is_read_back_as_written), T(an_identity_is_never_replaced),
        T(what_a_crash_left_half_written_is_in_nobodys_way), T(an_absent_identity_asks_for_the_disk),
        T(a_text_that_is_not_exactly_an_identity_is_damaged), T(a_newer_format_is_told_from_damage),
+       T(the_image_of_format_1_is_still_read_and_written),
        T(anothers_directory_is_refused), T(a_directory_is_locked_until_its_holder_lets_go))
