@@ -55,6 +55,8 @@ enum kv_write_op {
     F(U64, persisted) F(U64, commit) F(U64, applied) F(U64, sessions) F(U16, shards)               \
     F(U32, n_voters) L(member_status, members, VOTERS_MAX)
 #define COUNTER_FIELDS(F, L) F(BYTES, name) F(U64, value)
+#define CHECK_BOUND_FIELDS(F, L) F(BYTES, at)
+#define CHECK_PIECE_FIELDS(F, L) F(BYTES, at) F(U64, hash) F(U64, rows) F(U64, keys) F(U64, bytes)
 
 #define MSG_PARTS(X)                                                                               \
     X(kv_compare, KV_COMPARE_FIELDS)                                                               \
@@ -67,7 +69,9 @@ enum kv_write_op {
     X(node_address, NODE_ADDRESS_FIELDS)                                                           \
     X(member_status, MEMBER_STATUS_FIELDS)                                                         \
     X(group_status, GROUP_STATUS_FIELDS)                                                           \
-    X(counter, COUNTER_FIELDS)
+    X(counter, COUNTER_FIELDS)                                                                     \
+    X(check_bound, CHECK_BOUND_FIELDS)                                                             \
+    X(check_piece, CHECK_PIECE_FIELDS)
 
 /* --- messages --------------------------------------------------------------------------------- */
 
@@ -135,6 +139,18 @@ enum hello_purpose { HELLO_MAIN = 0, HELLO_BULK = 1 };
     F(BYTES, job) F(U64, epoch) F(U32, task) F(U32, attempt) F(U32, partition) F(U64, off) F(U32, len)
 #define FETCH_REPLY_FIELDS(F, L) F(U16, status) F(U64, size) F(BYTES, data) F(BYTES, detail)
 
+/* Comparing replicas (cluster/node/check.h). CHECK goes to the leader: an entry is logged, each
+ * replica keeps a view of its state as of it; CHECK_STARTED names it. CHECK_ASK goes to every node:
+ * hashes of [lo, hi) of that state (both empty: by shard; every > 0: cut each so many rows; else at
+ * bounds; kv/digest.h). CHECK_PIECES: status BUSY: not ready yet, ask again; NOT_FOUND: that state is
+ * not kept here (any more, or not yet: see applied). hashed: rows so far. */
+#define CHECK_FIELDS(F, L)         F(U32, gid)
+#define CHECK_STARTED_FIELDS(F, L) F(U16, status) F(U64, index)
+#define CHECK_ASK_FIELDS(F, L)                                                                     \
+    F(U32, gid) F(U64, index) F(BYTES, lo) F(BYTES, hi) F(U64, every) L(check_bound, bounds, 64)
+#define CHECK_PIECES_FIELDS(F, L)                                                                  \
+    F(U16, status) F(U64, applied) F(U64, hashed) L(check_piece, pieces, SHARDS_MAX + 1)
+
 /*  name, type number, field list */
 #define MSG_LIST(X)                                                                                \
     X(hello, 1, HELLO_FIELDS)                                                                      \
@@ -155,4 +171,8 @@ enum hello_purpose { HELLO_MAIN = 0, HELLO_BULK = 1 };
     X(snap_chunk, 31, SNAP_CHUNK_FIELDS)                                                           \
     X(snap_ack, 32, SNAP_ACK_FIELDS)                                                               \
     X(fetch, 40, FETCH_FIELDS)                                                                     \
-    X(fetch_reply, 41, FETCH_REPLY_FIELDS)
+    X(fetch_reply, 41, FETCH_REPLY_FIELDS)                                                         \
+    X(check, 50, CHECK_FIELDS)                                                                     \
+    X(check_started, 51, CHECK_STARTED_FIELDS)                                                     \
+    X(check_ask, 52, CHECK_ASK_FIELDS)                                                             \
+    X(check_pieces, 53, CHECK_PIECES_FIELDS)

@@ -308,6 +308,30 @@ static int apply_session_close(struct kv *kv, const struct kv_entry *e, struct b
     return answer_session(kv, e, sink, 0, m.client);
 }
 
+/* --- checks ----------------------------------------------------------------------------------- */
+
+/* The store has to have all rows for a view of it to show this state. */
+static int apply_check(struct kv *kv, const struct kv_entry *e, const struct kv_sink *sink)
+{
+    uint64_t kept[KV_KEPT_MAX];
+    struct msg_check_started reply = {.index = e->index};
+
+    applied(kv, e);
+    int err = round_write(&kv->round);
+    if (err)
+        return err;
+    unsigned n = kv_kept(kv, kept);
+    if (n == KV_KEPT_MAX) {
+        kv_kept_drop(kv, kept[0]);
+        n--;
+    }
+    kv->kept[n] = (struct kept_view){e->index, kv->store->ops->view_open(kv->store)};
+    enc_reset(&kv->reply);
+    enc_check_started(&kv->reply, &reply);
+    answer(kv, e, sink, MSG_check_started, enc_view(&kv->reply));
+    return 0;
+}
+
 /* --- entries ---------------------------------------------------------------------------------- */
 
 static int apply_one(struct kv *kv, const struct kv_entry *e, const struct kv_sink *sink)
@@ -327,6 +351,8 @@ static int apply_one(struct kv *kv, const struct kv_entry *e, const struct kv_si
         return apply_session_open(kv, e, body, sink);
     case KV_CMD_SESSION_CLOSE:
         return apply_session_close(kv, e, body, sink);
+    case KV_CMD_CHECK:
+        return body.n ? refuse(kv, e, sink, ERR_INVALID) : apply_check(kv, e, sink);
     }
     return refuse(kv, e, sink, ERR_INVALID);
 }

@@ -114,6 +114,9 @@ void kv_close(struct kv *kv)
 {
     if (!kv)
         return;
+    for (unsigned i = 0; i < KV_KEPT_MAX; i++)
+        if (kv->kept[i].index)
+            kv->store->ops->view_close(kv->store, kv->kept[i].view);
     sessions_finish(&kv->sessions);
     results_finish(&kv->results);
     overlay_finish(&kv->overlay);
@@ -216,6 +219,40 @@ void kv_each_session(const struct kv *kv,
 bool kv_has_session(const struct kv *kv, uint64_t client)
 {
     return sessions_find(&kv->sessions, client) != NULL;
+}
+
+/* --- kept states ------------------------------------------------------------------------------ */
+
+unsigned kv_kept(const struct kv *kv, uint64_t ret_index[KV_KEPT_MAX])
+{
+    unsigned n = 0;
+
+    while (n < KV_KEPT_MAX && kv->kept[n].index) {
+        ret_index[n] = kv->kept[n].index;
+        n++;
+    }
+    return n;
+}
+
+struct store_view *kv_kept_view(const struct kv *kv, uint64_t index)
+{
+    for (unsigned i = 0; index && i < KV_KEPT_MAX; i++) {
+        if (kv->kept[i].index == index)
+            return kv->kept[i].view;
+    }
+    return NULL;
+}
+
+void kv_kept_drop(struct kv *kv, uint64_t index)
+{
+    for (unsigned i = 0; index && i < KV_KEPT_MAX; i++) {
+        if (kv->kept[i].index != index)
+            continue;
+        kv->store->ops->view_close(kv->store, kv->kept[i].view);
+        memmove(&kv->kept[i], &kv->kept[i + 1], (KV_KEPT_MAX - 1 - i) * sizeof(kv->kept[0]));
+        kv->kept[KV_KEPT_MAX - 1] = (struct kept_view){0};
+        return;
+    }
 }
 
 /* --- watching --------------------------------------------------------------------------------- */

@@ -38,6 +38,7 @@ enum kv_command {
     KV_CMD_TXN = 1,           /* msg_txn */
     KV_CMD_SESSION_OPEN = 2,  /* msg_session_open; the client id is the entry's index */
     KV_CMD_SESSION_CLOSE = 3, /* msg_session_close; also proposed by the leader on expiry */
+    KV_CMD_CHECK = 16,        /* no message: keep a view of this state, changes nothing */
 };
 
 struct kv_entry {
@@ -51,7 +52,7 @@ struct kv;
  * They may call kv_read, kv_result, kv_watch, kv_unwatch; what they read may already include later
  * entries of the same kv_apply. */
 struct kv_sink {
-    /* The answer to entry `index`: a txn_reply or session_reply body. Borrowed. */
+    /* The answer to entry `index`: a txn_reply, session_reply or check_started body. Borrowed. */
     void (*reply)(void *ctx, uint64_t index, unsigned msg_type, struct bytes body);
     /* `key` (client form) was written or deleted (version 0); only for keys with a kv_watch count.
      * A DELETE of a key that was absent is told too. */
@@ -101,6 +102,16 @@ size_t kv_sessions(const struct kv *kv);
 void kv_each_session(const struct kv *kv,
                      void (*each)(void *arg, uint64_t client, struct bytes name), void *arg);
 bool kv_has_session(const struct kv *kv, uint64_t client);
+
+/*
+ * Kept states: each replica keeps a view of its state exactly as of a KV_CMD_CHECK entry, that it can
+ * be compared with the others' (digest.h). The newest KV_KEPT_MAX, until they are dropped or kv is
+ * closed; a view costs what the store cannot forget meanwhile. Not part of the state.
+ */
+#define KV_KEPT_MAX 2
+unsigned kv_kept(const struct kv *kv, uint64_t ret_index[KV_KEPT_MAX]); /* their entries */
+struct store_view *kv_kept_view(const struct kv *kv, uint64_t index);   /* NULL: not kept */
+void kv_kept_drop(struct kv *kv, uint64_t index);
 
 /* The bytes of one command, for proposing. */
 struct buf *kv_command(enum kv_command cmd, struct bytes body);

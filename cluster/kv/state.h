@@ -12,6 +12,12 @@
 
 #define COUNTER_UNKNOWN UINT64_MAX
 
+/* The state as of a KV_CMD_CHECK entry. */
+struct kept_view {
+    uint64_t index; /* 0: unused */
+    struct store_view *view;
+};
+
 struct kv {
     struct store *store; /* borrowed */
     uint32_t gid;
@@ -28,6 +34,7 @@ struct kv {
     GArray *notices;            /* struct notice, for the sink before kv_apply returns */
     struct arena notices_arena; /* their bytes */
     size_t notices_bytes;
+    struct kept_view kept[KV_KEPT_MAX]; /* oldest first; unused ones behind them */
     int broken; /* the error that ended it: memory may be ahead of the store */
 
     /* Scratch of one entry. */

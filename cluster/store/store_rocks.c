@@ -104,8 +104,11 @@ static struct store_iter *rocks_iter_open(struct store *s, struct store_view *vi
     struct rocks *r = rocks_of(s);
     struct store_iter *it = g_new0(struct store_iter, 1);
     it->read = rocksdb_readoptions_create();
-    if (view)
+    if (view) {
         rocksdb_readoptions_set_snapshot(it->read, view->snapshot);
+        /* Views are walked from end to end: that must not push out what others read often. */
+        rocksdb_readoptions_set_fill_cache(it->read, 0);
+    }
     if (hi.n > 0) {
         it->hi = g_memdup2(hi.p, hi.n);
         rocksdb_readoptions_set_iterate_upper_bound(it->read, it->hi, hi.n);

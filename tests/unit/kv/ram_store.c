@@ -157,6 +157,16 @@ static int ram_iter_close(struct store_iter *it)
     return 0;
 }
 
+static struct store_view *ram_view_open(struct store *base)
+{
+    return g_malloc(1);
+}
+
+static void ram_view_close(struct store *base, struct store_view *view)
+{
+    g_free(view);
+}
+
 static void ram_close(struct store *base)
 {
     struct ram_store *s = ram(base);
@@ -170,6 +180,8 @@ static void ram_close(struct store *base)
 static const struct store_ops ram_ops = {
     .get = ram_get,
     .write = ram_write,
+    .view_open = ram_view_open,
+    .view_close = ram_view_close,
     .iter_open = ram_iter_open,
     .iter_next = ram_iter_next,
     .iter_close = ram_iter_close,

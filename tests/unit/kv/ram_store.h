@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ram_store.h - a store for tests of the state machine that remembers its batches, so that a test
- * can ask for the state after each prefix of them, and that fails on demand.
+ * can ask for the state after each prefix of them, and that fails on demand. Its views are names
+ * only: they show the newest state (store_mem.c has real ones).
  */
 #pragma once
 

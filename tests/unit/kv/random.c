@@ -150,6 +150,10 @@ static void script_step(struct script *s, struct rng *rng, struct client *c)
             client_init(c, script_open(s), rng, &s->arena);
         return;
     }
+    if (rng_below(rng, 40) == 0) {
+        script_add(s, KV_CMD_CHECK, &e);
+        return;
+    }
     struct msg_txn t = client_pick(c, rng, &s->arena);
     enc_txn(&e, &t);
     script_add(s, KV_CMD_TXN, &e);
@@ -331,6 +335,8 @@ TEST(random_bytes_are_answered_as_invalid)
             junk[k] = (uint8_t)(rng_next(&rng) >> rng_below(&rng, 64));
         if (junk[0] == KV_CMD_SESSION_CLOSE && n == 9)
             n--; /* any eight bytes are a close */
+        if (junk[0] == KV_CMD_CHECK && n == 1)
+            n++; /* alone it is a check */
         T_OK(kvt_apply(f, bytes_of(junk, n)));
         assert_int_equal(reply_status(f), ERR_INVALID);
         arena_reset(&f->arena);
