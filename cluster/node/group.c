@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A replica's life: what it finds on disk at start, its clock, the requests it takes. */
 #include "cluster/node/group.h"
+#include "cluster/node/check.h"
 #include "cluster/node/outage.h"
 #include "cluster/node/peer.h"
 #include "cluster/node/request.h"
@@ -163,6 +164,7 @@ int group_open(struct node *n, uint32_t gid, const struct wal_group *w, struct g
     g->sends = g_ptr_array_new();
     g->waits = waits_create(g);
     g->sessions = sessions_create(g);
+    g->checks = checks_create(g);
     snapshots_clean(g);
     int err = open_state(g, msg);
     if (err < 0)
@@ -208,6 +210,7 @@ void group_destroy(struct group *g)
     free_requests(g);
     waits_destroy(g->waits);
     sessions_destroy(g->sessions);
+    checks_destroy(g->checks);
     raft_destroy(g->raft);
     close_state(g);
     g_queue_clear_full(&g->marks, g_free);
@@ -256,6 +259,7 @@ void group_tick(struct group *g)
     campaign_at_start(g);
     waits_tick(g->waits);
     snapshots_tick(g);
+    checks_tick(g->checks);
 }
 
 void group_house(struct group *g)

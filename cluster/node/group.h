@@ -23,6 +23,7 @@
 struct wait_table;
 struct snap_recv;
 struct session_clock;
+struct checks;
 
 /* A confirmed read point that several reads share. */
 struct read_batch {
@@ -76,6 +77,7 @@ struct group {
     uint64_t last_read_ctx;
     struct wait_table *waits;
     struct session_clock *sessions;
+    struct checks *checks;
 
     /* Flush and compaction. */
     bool flushing, flush_done, flush_wanted;

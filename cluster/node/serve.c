@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cluster/node/serve.h"
+#include "cluster/node/check.h"
 #include "cluster/node/peer.h"
 #include "cluster/node/request.h"
 #include "cluster/node/session.h"
@@ -237,6 +238,22 @@ static int on_node_status(struct conn *c, uint64_t id, struct bytes body)
     return 0;
 }
 
+static int on_check(struct conn *c, uint64_t id, struct bytes body)
+{
+    struct msg_check m;
+    if (dec_check(body, &c->node->scratch, &m) < 0)
+        return MALFORMED;
+    return checks_start(c, id, &m);
+}
+
+static int on_check_ask(struct conn *c, uint64_t id, struct bytes body)
+{
+    struct msg_check_ask m;
+    if (dec_check_ask(body, &c->node->scratch, &m) < 0)
+        return MALFORMED;
+    return checks_ask(c, id, &m, body);
+}
+
 /* --- between members -------------------------------------------------------------------------- */
 
 static int on_raft(struct conn *c, uint64_t id, struct bytes body)
@@ -299,6 +316,8 @@ static const struct service services[] = {
     {MSG_session_list, ANYONE, false, serve_session_list},
     {MSG_locate, ANYONE, false, on_locate},
     {MSG_node_status, ANYONE, false, on_node_status},
+    {MSG_check, MAY(ROLE_ADMIN), false, on_check},
+    {MSG_check_ask, MAY(ROLE_ADMIN), false, on_check_ask},
     {MSG_raft_wire, MAY(ROLE_NODE), true, on_raft},
     {MSG_snap_chunk, MAY(ROLE_NODE), true, on_snap_chunk},
     {MSG_snap_ack, MAY(ROLE_NODE), true, on_snap_ack},

@@ -169,7 +169,8 @@ TEST(random_bodies_of_every_type_do_no_harm)
     struct rng rng = t_rng();
     const unsigned types[] = {MSG_txn,       MSG_wait,         MSG_session_open, MSG_session_close,
                               MSG_keepalive, MSG_session_list, MSG_locate,       MSG_node_status,
-                              MSG_raft_wire, MSG_snap_chunk,   MSG_snap_ack,     MSG_hello};
+                              MSG_raft_wire, MSG_snap_chunk,   MSG_snap_ack,     MSG_hello,
+                              MSG_check,     MSG_check_ask};
     for (unsigned i = 0; i < 500; i++) {
         struct test_client *k = client_connect(c, 1, ROLE_CLIENT, false);
         uint8_t body[64];
