@@ -45,5 +45,6 @@ int cmd_status(struct ctl *ctl, const struct ctl_command *self, int argc, char *
 int cmd_get(struct ctl *ctl, const struct ctl_command *self, int argc, char **argv);
 int cmd_put(struct ctl *ctl, const struct ctl_command *self, int argc, char **argv);
 int cmd_del(struct ctl *ctl, const struct ctl_command *self, int argc, char **argv);
+int cmd_check(struct ctl *ctl, const struct ctl_command *self, int argc, char **argv);
 int cmd_dump(struct ctl *ctl, const struct ctl_command *self, int argc, char **argv);
 int cmd_scan(struct ctl *ctl, const struct ctl_command *self, int argc, char **argv);

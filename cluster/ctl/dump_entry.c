@@ -47,6 +47,10 @@ void entry_text(GString *s, const struct record *r)
 {
     if (r->data.n == 0)
         return;
+    if (r->kind == KIND_DATA && r->data.p[0] == KV_CMD_CHECK) {
+        g_string_append(s, "check");
+        return;
+    }
     unsigned type = r->kind == KIND_DATA ? message_of(r->data.p[0]) : 0;
     if (type && msg_print(s, type, bytes_of(r->data.p + 1, r->data.n - 1)))
         return;

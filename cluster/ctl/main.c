@@ -36,6 +36,10 @@ static const struct ctl_command commands[] = {
     {"scan", "[PREFIX]", "list keys and values in order",
      "PREFIX is the beginning of a KEY, at least SHARD: of it; without it all shards are listed.",
      cmd_scan},
+    {"check", "", "compare the replicas while they serve",
+     "Each replica hashes its state as of one log entry. A difference names replica and keys.\n"
+     "The exit status is 0 only if all were checked and hold the same.",
+     cmd_check},
     {"dump", "wal|state DIR", "print a stopped node's files",
      "DIR is the node's data directory, or wal/ or groups/0/ in it. Nothing in it is changed.",
      cmd_dump},
