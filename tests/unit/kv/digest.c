@@ -89,10 +89,8 @@ static void same(const struct digest *a, const struct digest *b)
         same_piece(&p[i], &q[i]);
 }
 
-static void raw_write(struct replica *r, int op, struct bytes key, struct bytes value)
+static void raw_write(struct replica *r, struct store_write w)
 {
-    struct store_write w = {.key = key, .value = value};
-    w.op = op;
     T_OK(r->f->store->ops->write(r->f->store, &w, 1));
 }
 
@@ -201,7 +199,7 @@ TEST(one_differing_row_changes_its_shards_piece_alone)
     struct bytes key = layout_data_key(&b.f->arena, E), stored;
     T_OK(b.f->store->ops->get(b.f->store, NULL, key, &b.f->arena, &stored));
     ((uint8_t *)(uintptr_t)stored.p)[stored.n - 1] ^= 1;
-    raw_write(&b, STORE_PUT, key, stored);
+    raw_write(&b, (struct store_write){STORE_PUT, key, stored});
     struct digest *x = by_shard(), *y = by_shard();
     const struct digest_piece *p = run(&a, check(&a), x, 1000, &n);
     const struct digest_piece *q = run(&b, check(&b), y, 1000, &n);
@@ -223,8 +221,8 @@ TEST(where_a_key_ends_and_its_value_begins_matters)
     unsigned n;
     replica_init(&a, 1);
     replica_init(&b, 1);
-    raw_write(&a, STORE_PUT, bytes_of("\0\3\20ab", 5), bytes_of("c", 1));
-    raw_write(&b, STORE_PUT, bytes_of("\0\3\20a", 4), bytes_of("bc", 2));
+    raw_write(&a, (struct store_write){STORE_PUT, bytes_of("\0\3\20ab", 5), bytes_of("c", 1)});
+    raw_write(&b, (struct store_write){STORE_PUT, bytes_of("\0\3\20a", 4), bytes_of("bc", 2)});
     struct digest *x = by_shard(), *y = by_shard();
     const struct digest_piece *p = run(&a, check(&a), x, 1000, &n);
     const struct digest_piece *q = run(&b, check(&b), y, 1000, &n);
@@ -253,11 +251,11 @@ TEST(bounds_from_one_replica_fit_another_that_has_other_rows)
         assert_int_equal(p[i].rows, 5);
         bounds[i] = p[i + 1].at;
     }
-    raw_write(&b, STORE_DELETE, p[3].at, BYTES_NONE);
+    raw_write(&b, (struct store_write){STORE_DELETE, p[3].at, BYTES_NONE});
     uint8_t *more = (uint8_t *)(uintptr_t)arena_copy(&b.f->arena, p[6].at).p;
     struct bytes extra = arena_copy(&b.f->arena, bytes_of(more, p[6].at.n));
     ((uint8_t *)(uintptr_t)extra.p)[extra.n - 1]++; /* just behind, maybe it exists: then changed */
-    raw_write(&b, STORE_PUT, extra, bytes_of("planted", 7));
+    raw_write(&b, (struct store_write){STORE_PUT, extra, bytes_of("planted", 7)});
     struct digest *fit = digest_create(lo, hi, DIGEST_BOUNDS, 0, bounds, n - 1);
     const struct digest_piece *q = run(&b, check(&b), fit, 7, &m);
     assert_int_equal(m, n);
