@@ -215,22 +215,37 @@ TEST(one_differing_row_changes_its_shards_piece_alone)
     replica_finish(&b);
 }
 
-TEST(where_a_key_ends_and_its_value_begins_matters)
+/* Do two replicas that hold just this row each have different hashes? */
+static bool told_apart(struct store_write x, struct store_write y)
 {
     struct replica a, b;
     unsigned n;
+    struct digest *dx = by_shard(), *dy = by_shard();
     replica_init(&a, 1);
     replica_init(&b, 1);
-    raw_write(&a, (struct store_write){STORE_PUT, bytes_of("\0\3\20ab", 5), bytes_of("c", 1)});
-    raw_write(&b, (struct store_write){STORE_PUT, bytes_of("\0\3\20a", 4), bytes_of("bc", 2)});
-    struct digest *x = by_shard(), *y = by_shard();
-    const struct digest_piece *p = run(&a, check(&a), x, 1000, &n);
-    const struct digest_piece *q = run(&b, check(&b), y, 1000, &n);
-    assert_true(p[0].hash != q[0].hash);
-    digest_destroy(x);
-    digest_destroy(y);
+    raw_write(&a, x);
+    raw_write(&b, y);
+    const struct digest_piece *p = run(&a, check(&a), dx, 1000, &n);
+    const struct digest_piece *q = run(&b, check(&b), dy, 1000, &n);
+    bool apart = p[0].hash != q[0].hash;
+    digest_destroy(dx);
+    digest_destroy(dy);
     replica_finish(&a);
     replica_finish(&b);
+    return apart;
+}
+
+TEST(lengths_matter_and_where_a_key_ends)
+{
+    const struct bytes k = bytes_of("\0\3\20a", 4), longer = bytes_of("\0\3\20ab", 5);
+    assert_false(told_apart((struct store_write){STORE_PUT, k, bytes_of("c", 1)},
+                            (struct store_write){STORE_PUT, k, bytes_of("c", 1)}));
+    assert_true(told_apart((struct store_write){STORE_PUT, longer, bytes_of("c", 1)},
+                           (struct store_write){STORE_PUT, k, bytes_of("bc", 2)}));
+    assert_true(told_apart((struct store_write){STORE_PUT, k, bytes_of("c", 1)},
+                           (struct store_write){STORE_PUT, k, bytes_of("c\0", 2)}));
+    assert_true(told_apart((struct store_write){STORE_PUT, k, BYTES_NONE},
+                           (struct store_write){STORE_PUT, k, bytes_of("\0\0\0\0\0\0\0\0", 8)}));
 }
 
 /* One replica cuts its rows evenly; the same bounds on another one, which lacks a row and has one
@@ -316,8 +331,7 @@ TEST(the_newest_two_states_are_kept_until_they_are_dropped)
 T_MAIN(T(the_same_entries_give_the_same_hashes_however_they_were_written),
        T(steps_of_any_size_give_the_same), T(a_kept_state_does_not_see_later_entries),
        T(a_check_changes_nothing_but_the_applied_index),
-       T(one_differing_row_changes_its_shards_piece_alone),
-       T(where_a_key_ends_and_its_value_begins_matters),
+       T(one_differing_row_changes_its_shards_piece_alone), T(lengths_matter_and_where_a_key_ends),
        T(bounds_from_one_replica_fit_another_that_has_other_rows),
        T(given_bounds_give_empty_pieces_too),
        T(the_newest_two_states_are_kept_until_they_are_dropped))
