@@ -104,9 +104,9 @@ void kv_each_session(const struct kv *kv,
 bool kv_has_session(const struct kv *kv, uint64_t client);
 
 /*
- * Kept states: each replica keeps a view of its state exactly as of a KV_CMD_CHECK entry, that it can
- * be compared with the others' (digest.h). The newest KV_KEPT_MAX, until they are dropped or kv is
- * closed; a view costs what the store cannot forget meanwhile. Not part of the state.
+ * Kept states: each replica keeps a view of its state exactly as of a KV_CMD_CHECK entry, that it
+ * can be compared with the others' (digest.h). The newest KV_KEPT_MAX, until they are dropped or kv
+ * is closed; a view costs what the store cannot forget meanwhile. Not part of the state.
  */
 #define KV_KEPT_MAX 2
 unsigned kv_kept(const struct kv *kv, uint64_t ret_index[KV_KEPT_MAX]); /* their entries */

@@ -6,15 +6,16 @@
  * lost its votes and its log; it is refused for ever (peer.h), not only until we restart.
  *
  * File <data_dir>/members, written beside and renamed:
- *   magic "RFSMEMB", its version '1', u32 count, count times (u32 node, u64 incarnation), u32 crc32c of all before.
- * Little-endian. Valid if and only if magic, version, length and crc are right and no node is named twice.
- * Losing the last change in a crash is harmless: that member is met for the first time once more.
+ *   magic "RFSMEMB", version '1', u32 count, count times (u32 node, u64 incarnation), u32 crc32c.
+ * Little-endian; the crc is of all before it. Valid if and only if magic, version, length and crc
+ * are right and no node is named twice. Losing the last change in a crash is harmless: that member
+ * is met for the first time once more.
  */
 #pragma once
 
 #include "cluster/node/impl.h"
 
-/* Reads the file into node.peers. Absent is fine. -ERR_CORRUPT, -ERR_FORMAT, -ERR_IO with
+/* Reads the file into node.peers. Absent is fine. -ERR_CORRUPT; -ERR_FORMAT: newer; -ERR_IO; with
  * text. */
 NODISCARD int members_load(struct node *n, struct errmsg *msg);
 /* A member was met for the first time: writes the file; comes back before it is durable. */

@@ -154,5 +154,5 @@ TEST(a_directory_is_locked_until_its_holder_lets_go)
 T_MAIN(T(an_identity_is_read_back_as_written), T(an_identity_is_never_replaced),
        T(what_a_crash_left_half_written_is_in_nobodys_way), T(an_absent_identity_asks_for_the_disk),
        T(a_text_that_is_not_exactly_an_identity_is_damaged), T(a_newer_format_is_told_from_damage),
-       T(the_image_of_format_1_is_still_read_and_written),
-       T(anothers_directory_is_refused), T(a_directory_is_locked_until_its_holder_lets_go))
+       T(the_image_of_format_1_is_still_read_and_written), T(anothers_directory_is_refused),
+       T(a_directory_is_locked_until_its_holder_lets_go))
