@@ -21,7 +21,9 @@ struct client_call *call_create(struct client *c, unsigned expect)
 
     call->owner = c;
     call->expect = expect;
-    call->request = __atomic_add_fetch(&c->next_request, 1, __ATOMIC_RELAXED);
+    call->kind = CALL_LARGE;
+    call->answer_max = FRAME_BODY_MAX;
+    call->ticket.id = __atomic_add_fetch(&c->next_request, 1, __ATOMIC_RELAXED);
     call->attempt_ms = ATTEMPT_MS;
     call->patience_ms = PATIENCE_MS;
     call->backoff_ms = BACKOFF_MIN_MS;
@@ -33,14 +35,14 @@ void call_aim(struct client *c, struct client_call *call)
 {
     int leader = pool_find(c, __atomic_load_n(&c->leader, __ATOMIC_RELAXED));
 
-    call->node = leader >= 0 ? (unsigned)leader : (unsigned)(call->request % c->n_nodes);
+    call->node = leader >= 0 ? (unsigned)leader : (unsigned)(call->ticket.id % c->n_nodes);
 }
 
 void call_destroy(struct client_call *call)
 {
     if (!call)
         return;
-    wire_close(call->wire);
+    pool_quit(call->owner, call, false);
     enc_finish(&call->frame);
     buf_unref(call->reply);
     g_free(call);
@@ -75,7 +77,7 @@ static int back_off(struct client_call *call, uint64_t deadline_ns, struct clien
 
     call->backoff_ms = MIN(ms * 2, BACKOFF_MAX_MS);
     call->stale_tried = false;
-    return cancel_sleep(cancel, ms - (unsigned)(call->request * 7 % (ms / 2)), deadline_ns);
+    return cancel_sleep(cancel, ms - (unsigned)(call->ticket.id * 7 % (ms / 2)), deadline_ns);
 }
 
 /* The next node, and a pause once all have been asked in vain. */
@@ -90,7 +92,7 @@ static int next_node(struct client *c, struct client_call *call, uint64_t deadli
     return back_off(call, deadline_ns, cancel);
 }
 
-/* Takes a wire and writes the frame. */
+/* Takes a connection and sends the frame. */
 static int send_once(struct client *c, struct client_call *call, uint64_t deadline_ns,
                      struct client_cancel *cancel, struct errmsg *msg)
 {
@@ -101,33 +103,33 @@ static int send_once(struct client *c, struct client_call *call, uint64_t deadli
     call->ever_sent = true;
     call->sent_ns = clock_mono_ns();
     call->hearsay_ns = call->sent_ns + call->patience_ms * UINT64_C(1000000);
-    r = wire_send(call->wire, enc_view(&call->frame),
-                  deadline_first(deadline_ns, deadline_in(call->attempt_ms)), cancel);
+    r = pool_send(call, deadline_first(deadline_ns, deadline_in(call->attempt_ms)), cancel);
     if (r < 0) {
-        wire_close(TAKE(call->wire)); /* with half a frame on it */
+        pool_quit(c, call, false);
         return r;
     }
     __atomic_fetch_add(&c->stats.bytes_out, call->frame.n, __ATOMIC_RELAXED);
     return 0;
 }
 
-/* The answer on call->wire, which then is idle. After -ERR_TIMEOUT and -ERR_CANCELED it may still
- * come. */
+/* The answer, which ends the call's use of the connection. After -ERR_TIMEOUT and -ERR_CANCELED it
+ * may still come. */
 static int receive_frame(struct client *c, struct client_call *call, uint64_t deadline_ns,
                          struct client_cancel *cancel)
 {
-    struct frame f;
+    int r = mux_recv(&call->ticket, deadline_ns, cancel);
 
-    do { /* others are answers to requests that were given up */
-        int r = wire_recv(call->wire, &f, deadline_ns, cancel);
-        if (r < 0)
-            return r;
-    } while (f.id != call->request);
-    if ((call->expect && f.type != call->expect && f.type != MSG_status) || f.body.n < 2)
+    if (r < 0)
+        return r;
+    unsigned type = call->ticket.type;
+    struct buf *reply = TAKE(call->ticket.reply);
+    if ((call->expect && type != call->expect && type != MSG_status) || reply->len < 2) {
+        buf_unref(reply);
         return -ERR_INVALID;
-    call->reply_type = f.type;
-    call->reply = buf_copy(f.body);
-    __atomic_fetch_add(&c->stats.bytes_in, f.body.n, __ATOMIC_RELAXED);
+    }
+    call->reply_type = type;
+    call->reply = reply;
+    __atomic_fetch_add(&c->stats.bytes_in, reply->len, __ATOMIC_RELAXED);
     pool_give(c, call);
     return 0;
 }
@@ -151,7 +153,7 @@ static int receive(struct client *c, struct client_call *call, uint64_t deadline
             return r;
         call->hearsay_ns = clock_mono_ns() + call->patience_ms * UINT64_C(500000);
         if (r > 0) {
-            wire_close(TAKE(call->wire));
+            pool_quit(c, call, true);
             count_retry(c);
             call->went_by_word = true;
             call->node = other;
@@ -168,7 +170,7 @@ static int recover(struct client *c, struct client_call *call, int err, uint64_t
 
     count_retry(c);
     if (err == -ERR_TIMEOUT) /* its other connections may well be all right */
-        wire_close(TAKE(call->wire));
+        pool_quit(c, call, true);
     else
         pool_failed(c, call);
     if (stale) {
@@ -236,7 +238,7 @@ int call_run(struct client *c, struct client_call *call, uint64_t deadline_ns,
 
         if (deadline_over(deadline_ns))
             return -ERR_TIMEOUT;
-        if (!call->wire)
+        if (!call->conn)
             r = send_once(c, call, deadline_ns, cancel, NULL);
         if (r == 0)
             r = receive(c, call, deadline_ns, cancel);
@@ -275,7 +277,7 @@ int call_ask(struct client *c, struct client_call *call, unsigned node, uint64_t
         bool stale = r == -ERR_CLOSED && call->reused && !call->stale_tried;
         call->stale_tried = true;
         if (r == -ERR_TIMEOUT || r == -ERR_CANCELED)
-            wire_close(TAKE(call->wire));
+            pool_quit(c, call, false);
         else
             pool_failed(c, call);
         if (!stale)

@@ -89,6 +89,24 @@ static int drain_started(struct client *c, uint64_t deadline_ns, struct client_c
     return 0;
 }
 
+/* What the transaction does to a connection that it shares: the most its answer can be, and whether
+ * that or the request is known to be large. */
+static void measure(struct client_call *call, const struct msg_txn *m)
+{
+    uint64_t most = KIB(64), known = 0;
+
+    for (uint32_t i = 0; !m->n_writes && i < m->n_reads; i++) {
+        const struct kv_read *r = &m->reads[i];
+        uint64_t size = r->op == KV_SCAN ? SCAN_BYTES_MAX + VALUE_MAX : MIN(r->len, VALUE_MAX);
+        known += size;
+        most += size ? size : VALUE_MAX;
+    }
+    if (m->n_writes)
+        most += RESULT_BYTES_MAX;
+    call->answer_max = MIN(most, FRAME_BODY_MAX);
+    call->kind = MAX(known, call->frame.n) > LARGE_FRAME ? CALL_LARGE : CALL_SMALL;
+}
+
 /* Encodes the transaction; a write has its name. What belongs to an ended session is not sent under
  * its successor. */
 static int encode(struct client *c, struct client_call *call)
@@ -101,7 +119,8 @@ static int encode(struct client *c, struct client_call *call)
     }
     call->client = call->txn->m.client;
     call->seq = call->txn->m.seq;
-    FRAME(&call->frame, txn, call->request, m);
+    FRAME(&call->frame, txn, call->ticket.id, m);
+    measure(call, m);
     return 0;
 }
 
@@ -224,8 +243,10 @@ int client_wait_key(struct client *c, struct txn *t, struct bytes key, uint64_t 
     call->attempt_ms = MIN(timeout_ms, 24u * 3600 * 1000) + WAIT_GRACE_MS;
     call->patience_ms = WAIT_PATIENCE_MS;
     call->timeout_is_answer = true;
+    call->kind = CALL_WAIT;
+    call->answer_max = VALUE_MAX + KIB(64);
     txn_reset(t);
-    FRAME(&call->frame, wait, call->request, &m);
+    FRAME(&call->frame, wait, call->ticket.id, &m);
     int r = call_run(c, call, deadline_in(call->attempt_ms), cancel);
     return r < 0 ? r : take_reply(c, t, call, 1);
 }
@@ -238,7 +259,7 @@ int client_sessions(struct client *c, struct arena *a, struct counter **ret, siz
     struct msg_session_list m = {0};
     struct msg_session_reply reply;
 
-    FRAME(&call->frame, session_list, call->request, &m);
+    FRAME(&call->frame, session_list, call->ticket.id, &m);
     int r = call_run(c, call, deadline_in(UNASKED_MS), NULL);
     if (r < 0)
         return r;
@@ -269,7 +290,7 @@ int client_ask_node_msg(struct client *c, uint32_t node, unsigned type, struct b
         return errmsg_set(msg, -ERR_NOT_FOUND, "no node n%u in the configuration", node);
     size_t begin = frame_begin(&call->frame);
     enc_raw(&call->frame, body.p, body.n);
-    frame_end(&call->frame, begin, type, call->request);
+    frame_end(&call->frame, begin, type, call->ticket.id);
     int r = call_ask(c, call, (unsigned)at, deadline_in(timeout_ms), NULL, msg);
     if (r < 0)
         return r;

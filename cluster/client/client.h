@@ -5,7 +5,9 @@
  * A client is one mount's (or one daemon's) identity: a session with the cluster, a pool of
  * connections to the nodes, and what it knows of shards and leaders. A thread runs a transaction
  * top to bottom: takes an idle connection, sends, waits in poll for the answer; no other thread is
- * involved (DESIGN 4.4, hand-overs). It may have several under way at once with txn_start/txn_wait.
+ * involved (DESIGN 4.4, hand-overs). Only when more requests are under way than there are
+ * connections do they share them: then one thread's read or write may serve others, too. A thread
+ * may have several under way at once with txn_start/txn_wait.
  *
  * Retries: an unanswered or refused request (NOT_LEADER, WRONG_GROUP, BUSY, lost connection, no
  * answer) is sent again under the same (client, seq), to another node if need be, with back-off,
@@ -65,7 +67,9 @@ NODISCARD int client_sessions(struct client *c, struct arena *a, struct counter 
  * client_cancel_fire makes the waiting call return -ERR_CANCELED. Reset before each use.
  */
 struct client_cancel {
-    int fd; /* eventfd */
+    int fd;          /* eventfd, readable from fire to reset: for a thread that polls */
+    uint32_t fired;  /* atomic; the same */
+    uint32_t events; /* atomic; steps at each event: for a thread that sleeps on it */
 };
 NODISCARD int client_cancel_init(struct client_cancel *x);
 void client_cancel_finish(struct client_cancel *x);

@@ -3,23 +3,27 @@
  * impl.h - what the files of the client share. Not for others.
  *
  *   conf.c     reads the conf
- *   pool.c     idle connections per node
- *   cancel.c   eventfds that end a wait
+ *   pool.c     which connection a call goes on
+ *   mux.c      calls on one connection (mux.h)
+ *   wire.c     one connection's bytes (wire.h)
+ *   cancel.c   what ends a wait
  *   call.c     one request until it is answered: targets, retries, back-off
  *   leader.c   who leads, as the nodes say
  *   session.c  the session, request numbers, the keeper thread
  *   client.c   the contract of client.h
  *
- * Lock: `lock` guards everything that is marked; it is never held while a thread waits for the
- * network.
+ * Locks: `lock` guards everything that is marked; a mux has one for its tickets and queues, a wire
+ * one for its TLS. They are taken in this order, and none is held while a thread waits for the
+ * network, but the wire's during one read or write of a socket that does not block.
  */
 #pragma once
 
 #include <pthread.h>
 #include "cluster/base/clock.h"
 #include "cluster/client/client.h"
-#include "cluster/client/wire.h"
+#include "cluster/client/mux.h"
 
+#define WIRES_MAX      4    /* per node, before small calls share them */
 #define IDLE_WIRES_MAX 48   /* per node; beyond it a connection is closed after use */
 #define CONNECT_MS     1000 /* TCP, TLS and hello of one node */
 #define ATTEMPT_MS     3000 /* without an answer the request is sent again under the same name */
@@ -36,12 +40,24 @@
 #define WAIT_PATIENCE_MS 2000
 #define HEARSAY_MS       250 /* for asking them all; one thread of the client at a time */
 
+/* By what they do to others on the same connection. */
+enum call_kind {
+    CALL_SMALL, /* goes and comes in small frames, soon */
+    CALL_WAIT,  /* is answered at any time */
+    CALL_LARGE, /* the wire is busy with it for a while */
+    CALL_KINDS
+};
+#define LARGE_FRAME KIB(64)
+
+struct conn; /* pool.c */
 struct client_node {
     uint32_t id;
     char *address;
-    struct wire *idle[IDLE_WIRES_MAX]; /* lock; the last used is the first taken */
-    unsigned n_idle;                   /* lock */
-    uint64_t generation;               /* lock; a failure makes older connections useless */
+    GQueue idle;                    /* lock; struct conn; the last used is the first */
+    GQueue busy[CALL_KINDS];        /* lock; struct conn: those that a call may join */
+    unsigned n_opening[CALL_KINDS]; /* lock; threads that are opening one */
+    GQueue waiting;                 /* lock; struct client_call: until one is open */
+    uint64_t generation;            /* lock; a failure makes older connections useless */
 };
 
 struct client {
@@ -75,8 +91,9 @@ struct client {
 /* One request, from its encoding to its answer. */
 struct client_call {
     struct client *owner;
-    struct enc frame;     /* sent as it is, as often as needed */
-    uint64_t request;     /* its frame id */
+    struct enc frame; /* sent as it is, as often as needed */
+    enum call_kind kind;
+    size_t answer_max;    /* the most its answer can be */
     unsigned expect;      /* type of its answer; MSG_status may always come, 0: any */
     uint64_t client, seq; /* 0: not a write */
     bool timeout_is_answer;
@@ -88,9 +105,12 @@ struct client_call {
     bool stale_tried;  /* since the last back-off, see call_run */
     bool went_by_word; /* to a node that others said leads; once only */
 
-    struct wire *wire;            /* not NULL: the whole frame was sent on it */
-    uint64_t generation;          /* of the node when the wire was taken */
-    bool reused;                  /* the wire was idle before */
+    struct ticket ticket;         /* its id is the frame's */
+    struct conn *conn;            /* not NULL: the ticket is there, the frame was sent or will be */
+    uint64_t generation;          /* of the connection, or of the node when none could be had */
+    bool reused;                  /* the connection was there before */
+    uint32_t *opening;            /* lock; not NULL: sleeps on this word until one is open */
+    int opened;                   /* lock; how that ended */
     uint64_t sent_ns, hearsay_ns; /* when it was sent; when to ask who leads */
     bool ever_sent;               /* it may have been executed */
 
@@ -103,11 +123,15 @@ struct client_call {
 NODISCARD int client_conf_load(struct client *c, const char *path, struct errmsg *msg);
 
 /* pool.c: all of the call's node. */
-/* An idle wire or a new one becomes call->wire. */
+/* call->conn becomes one that is open now. */
 NODISCARD int pool_take(struct client *c, struct client_call *call, uint64_t deadline_ns,
                         struct client_cancel *cancel, struct errmsg *msg);
-void pool_give(struct client *c, struct client_call *call); /* call->wire is idle again */
-/* Closes call->wire, if any, and those that were opened before it or with it. */
+NODISCARD int pool_send(struct client_call *call, uint64_t deadline_ns,
+                        struct client_cancel *cancel);      /* as mux_send */
+void pool_give(struct client *c, struct client_call *call); /* after mux_recv gave the answer */
+/* Gives the answer up, if the call is on a connection. silent: nor shall others wait there. */
+void pool_quit(struct client *c, struct client_call *call, bool silent);
+/* Breaks call->conn, if any, and gives up those that were opened before it or with it. */
 void pool_failed(struct client *c, struct client_call *call);
 void pool_finish(struct client *c);
 int pool_find(struct client *c, uint32_t id); /* index or -1 */
@@ -117,6 +141,12 @@ struct client_call *call_create(struct client *c, unsigned expect);
 void call_destroy(struct client_call *call);
 DEFINE_CLEANUP(struct client_call *, call_destroy)
 void call_aim(struct client *c, struct client_call *call); /* at the node thought to lead now */
+/* Its answer is: else it is taken to be large. */
+static inline void call_is_small(struct client_call *call)
+{
+    call->kind = CALL_SMALL;
+    call->answer_max = LARGE_FRAME;
+}
 /* Sends once; failure only means that call_run has more to do. */
 void call_send(struct client *c, struct client_call *call, uint64_t deadline_ns,
                struct client_cancel *cancel);
@@ -138,9 +168,17 @@ void leader_learn(struct client *c, uint32_t id); /* 0: unknown */
 void leader_doubt(struct client *c, uint32_t id); /* unknown, if it was this one */
 
 /* cancel.c */
-bool cancel_fired(struct client_cancel *cancel);
+bool cancel_fired(const struct client_cancel *cancel);
 /* Sleeps in poll so that a cancel ends it. -ERR_CANCELED, -ERR_TIMEOUT past the deadline. */
 NODISCARD int cancel_sleep(struct client_cancel *cancel, unsigned ms, uint64_t deadline_ns);
+
+/* Sleeps unless *word is no longer `seen`, until nap_wake, its cancel or the deadline:
+ * -ERR_CANCELED, -ERR_TIMEOUT. May end without cause: look again. With a cancel the word must be
+ * its `events`, so that both end it. Who has news steps the word first. */
+NODISCARD int nap(uint32_t *word, uint32_t seen, uint64_t deadline_ns,
+                  const struct client_cancel *cancel);
+void nap_step(uint32_t *word);
+void nap_wake(uint32_t *word); /* may be gone already */
 
 /* session.c */
 /* Opens the session if none was yet. */

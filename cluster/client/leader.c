@@ -21,7 +21,8 @@ static int locate(struct client *c, unsigned node, uint64_t deadline_ns,
     struct msg_locate m = {0};
     struct msg_locate_reply reply;
 
-    FRAME(&call->frame, locate, call->request, &m);
+    call_is_small(call);
+    FRAME(&call->frame, locate, call->ticket.id, &m);
     int r = call_ask(c, call, node, deadline_ns, cancel, msg);
     if (r < 0)
         return r;

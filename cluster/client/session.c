@@ -45,7 +45,8 @@ static bool keep_alive(struct client *c, uint64_t session)
     struct client_call *call CLEANUP(call_destroy) = call_create(c, MSG_status);
     struct msg_keepalive m = {.client = session};
 
-    FRAME(&call->frame, keepalive, call->request, &m);
+    call_is_small(call);
+    FRAME(&call->frame, keepalive, call->ticket.id, &m);
     if (call_run(c, call, deadline_in(SESSION_KEEPALIVE_MS), &c->keeper_cancel) < 0)
         return false;
     if (call_status(call) == ERR_NO_SESSION)
@@ -125,7 +126,8 @@ static int ask_for_session(struct client *c, uint64_t deadline_ns, struct client
 
     rng_seed_os(&rng);
     m.nonce = rng_next(&rng);
-    FRAME(&call->frame, session_open, call->request, &m);
+    call_is_small(call);
+    FRAME(&call->frame, session_open, call->ticket.id, &m);
     int r = call_run(c, call, deadline_ns, cancel);
     if (r < 0)
         return r;
@@ -303,7 +305,8 @@ static void close_session(struct client *c)
     struct client_call *call CLEANUP(call_destroy) = call_create(c, MSG_session_reply);
     struct msg_session_close m = {.client = c->session};
 
-    FRAME(&call->frame, session_close, call->request, &m);
+    call_is_small(call);
+    FRAME(&call->frame, session_close, call->ticket.id, &m);
     (void)!call_run(c, call, deadline_in(1000), NULL); /* else it expires by itself */
 }
 
