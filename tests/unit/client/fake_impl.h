@@ -12,6 +12,7 @@
 struct held {
     struct fake_conn *conn; /* NULL: it is gone */
     struct buf *body;
+    struct buf *rest; /* of an answer that has begun; else body is the request */
     unsigned type;
     uint64_t id;
 };
@@ -45,7 +46,7 @@ struct fake {
     pthread_mutex_t lock;
     pthread_t thread;
     int wake;
-    bool stop, release;
+    bool stop, release, backwards;
     const char *dir, *conf;
     struct fake_node nodes[NODES];
     unsigned n_nodes;

@@ -53,6 +53,17 @@ static void put_hello(struct fake_conn *c)
 
 /* --- what a leader answers -------------------------------------------------------------------- */
 
+static struct kv_result read_one(struct arena *a, const struct kv_read *r)
+{
+    struct kv_result got = {.version = 7, .size = 5, .value = bytes_str("value")};
+    if (r->op == KV_GET && r->len) {
+        uint8_t *p = arena_alloc(a, r->len);
+        memset(p, (int)r->off, r->len);
+        got.value = bytes_of(p, r->len);
+    }
+    return got;
+}
+
 static void encode_txn_reply(struct fake *f, struct enc *e, uint64_t id, struct bytes body)
 {
     struct arena a CLEANUP(arena_finish) = {0};
@@ -61,7 +72,7 @@ static void encode_txn_reply(struct fake *f, struct enc *e, uint64_t id, struct 
     struct msg_txn_reply reply = {.n_reads = m.n_reads,
                                   .reads = arena_array(&a, m.n_reads + 1, sizeof(*reply.reads))};
     for (uint32_t i = 0; i < m.n_reads; i++)
-        reply.reads[i] = (struct kv_result){.version = 7, .size = 5, .value = bytes_str("value")};
+        reply.reads[i] = read_one(&a, &m.reads[i]);
     if (m.n_compares && m.compares[0].op == KV_ABSENT)
         reply.status = ERR_FAILED;
     if (m.n_writes && m.client <= f->live_above)
@@ -147,11 +158,12 @@ static void note(struct fake *f, struct fake_conn *c, const struct frame *in)
     g_array_append_val(f->seen, s);
 }
 
-static void hold(struct fake *f, struct fake_conn *c, const struct frame *in)
+static struct held *hold(struct fake *f, struct fake_conn *c, const struct frame *in)
 {
     struct held *h = g_new0(struct held, 1);
-    *h = (struct held){c, buf_copy(in->body), in->type, in->id};
+    *h = (struct held){c, buf_copy(in->body), NULL, in->type, in->id};
     g_ptr_array_add(f->held, h);
+    return h;
 }
 
 static void spoil(struct fake_conn *c, enum fake_step step, struct enc *e, uint64_t id)
@@ -222,12 +234,17 @@ static void serve(struct fake *f, struct fake_conn *c, const struct frame *in)
         c->closing = true;
         return;
     case HOLD:
-        hold(f, c, in);
+        (void)hold(f, c, in);
         return;
     default:
         break;
     }
     encode_answer(f, &e, in->type, in->id, in->body);
+    if (step == HOLD_HALF) {
+        put(c, e.p, e.n / 2);
+        hold(f, c, in)->rest = buf_copy(bytes_of(e.p + e.n / 2, e.n - e.n / 2));
+        return;
+    }
     if (step == EXECUTE_HANG_UP)
         c->closing = true;
     else if (step == ANSWER)
@@ -236,18 +253,26 @@ static void serve(struct fake *f, struct fake_conn *c, const struct frame *in)
         spoil(c, step, &e, in->id);
 }
 
+static void release_one(struct fake *f, struct held *h)
+{
+    struct enc e CLEANUP(enc_finish) = {0};
+    if (h->rest)
+        enc_raw(&e, h->rest->data, h->rest->len);
+    else
+        encode_answer(f, &e, h->type, h->id, buf_bytes(h->body));
+    if (h->conn)
+        put(h->conn, e.p, e.n);
+    buf_unref(h->body);
+    buf_unref(h->rest);
+    g_free(h);
+}
+
 static void release_held(struct fake *f)
 {
-    for (guint i = 0; i < f->held->len; i++) {
-        struct held *h = f->held->pdata[i];
-        struct enc e CLEANUP(enc_finish) = {0};
-        encode_answer(f, &e, h->type, h->id, buf_bytes(h->body));
-        if (h->conn)
-            put(h->conn, e.p, e.n);
-        buf_unref(h->body);
-        g_free(h);
-    }
+    for (guint i = 0, n = f->held->len; i < n; i++)
+        release_one(f, f->held->pdata[f->backwards ? n - 1 - i : i]);
     g_ptr_array_set_size(f->held, 0);
+    f->backwards = false;
 }
 
 /* --- connections ------------------------------------------------------------------------------ */

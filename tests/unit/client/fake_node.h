@@ -4,7 +4,8 @@
  *
  * All nodes of a fake share one state: who leads, the sessions, the results of executed requests by
  * (client, seq). The leader answers, others say NOT_LEADER with a hint; unless the script of a node
- * says otherwise for its next request. LOCATE and hellos are not scripted.
+ * says otherwise for its next request. LOCATE and hellos are not scripted. A GET answers "value",
+ * one of a part [off, off + len) len bytes, each `off`.
  *
  * A write that is executed is counted; one that comes again under its name gets the first result,
  * and it is an error (fake_destroy fails the test) if its bytes differ.
@@ -23,6 +24,7 @@ enum fake_step {
     EXECUTE_HANG_UP,
     HALF_ANSWER,  /* executes, sends half of the answer and hangs up */
     HOLD,         /* until fake_release: then executed and answered */
+    HOLD_HALF,    /* as HOLD, but half of the answer is sent at once */
     STATUS,       /* arg: the ERR_ number, in a status message */
     STATUS_REPLY, /* arg, in a txn_reply */
     NOT_LEADER,   /* arg: the hint */
@@ -47,7 +49,8 @@ const char *fake_conf(struct fake *f); /* a client's */
 
 void fake_lead(struct fake *f, uint32_t leader); /* at first n1; 0: nobody */
 void fake_script(struct fake *f, uint32_t node, enum fake_step step, uint32_t arg);
-void fake_release(struct fake *f);                              /* what is held, now */
+void fake_release(struct fake *f);           /* what is held, now */
+void fake_release_backwards(struct fake *f); /* the last held is answered first */
 void fake_tell(struct fake *f, uint32_t node, uint32_t leader); /* what its LOCATE answers */
 void fake_identity(struct fake *f, uint32_t node, uint64_t cluster, uint32_t id, uint32_t protocol);
 void fake_hang(struct fake *f, uint32_t node, bool hang); /* as SIGSTOP and SIGCONT */

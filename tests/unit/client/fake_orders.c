@@ -117,6 +117,7 @@ void fake_destroy(struct fake *f)
     for (guint i = 0; i < f->held->len; i++) {
         struct held *h = f->held->pdata[i];
         buf_unref(h->body);
+        buf_unref(h->rest);
         g_free(h);
     }
     for (unsigned i = 0; i < f->n_nodes; i++) {
@@ -162,6 +163,13 @@ void fake_release(struct fake *f)
 {
     pthread_mutex_lock(&f->lock);
     f->release = true;
+    unlock_and_wake(f);
+}
+
+void fake_release_backwards(struct fake *f)
+{
+    pthread_mutex_lock(&f->lock);
+    f->release = f->backwards = true;
     unlock_and_wake(f);
 }
 
