@@ -92,23 +92,20 @@ static void pass_on_reading(struct mux *m, struct wakes *wakes)
         wake_later(wakes, t);
 }
 
-static void break_locked(struct mux *m, int err, struct wakes *wakes)
+/* The reader hears of it, and each that leaves makes the next one look. The lock is held. */
+static void break_locked(struct mux *m, int err)
 {
     if (m->err)
         return;
     m->err = err;
-    for (struct ticket *t = m->first; t; t = t->next)
-        wake_later(wakes, t);
     kick_reader(m);
 }
 
 void mux_break(struct mux *m, int err)
 {
-    struct wakes wakes = {.n = 0};
-
     pthread_mutex_lock(&m->lock);
-    break_locked(m, err, &wakes);
-    unlock_and_wake(m, &wakes);
+    break_locked(m, err);
+    pthread_mutex_unlock(&m->lock);
 }
 
 /* --- tickets ---------------------------------------------------------------------------------- */
@@ -201,7 +198,7 @@ static void write_queue(struct mux *m, const struct ticket *t, struct wakes *wak
         q.from = q.to = 0;
         m->spare = q;
         if (r < 0 && r != -ERR_BUSY)
-            break_locked(m, (int)r, wakes);
+            break_locked(m, (int)r);
         done = r < 0 || (n >= WRITES_MAX && t->reply);
     }
     m->writing = false;
@@ -273,7 +270,7 @@ int mux_send(struct mux *m, struct ticket *t, struct bytes frame, uint64_t deadl
         if (frame.n)
             queue_add_before(&m->out, frame);
         if (r < 0 && r != -ERR_TIMEOUT && r != -ERR_CANCELED)
-            break_locked(m, r, &wakes);
+            break_locked(m, r);
         write_queue(m, t, &wakes);
     }
     unlock_and_wake(m, &wakes);
@@ -348,7 +345,7 @@ static void take_in(struct mux *m, struct wakes *wakes)
         hand_out(m, &a, wakes);
     }
     if (r != -ERR_BUSY)
-        break_locked(m, r, wakes);
+        break_locked(m, r);
 }
 
 /* The reader's turn: one poll and what it tells of. The lock is held, but not meanwhile. */

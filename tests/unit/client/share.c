@@ -197,6 +197,7 @@ TEST(large_answers_hold_up_nobody_else)
     fake_release(x.fake);
     for (unsigned i = 0; i < WIRES_MAX; i++)
         T_OK(end(&o[i]));
+    assert_int_equal(retries(x.client), 0);
 }
 
 /* --- whose answer --- */
@@ -308,41 +309,37 @@ TEST(one_that_gives_up_leaves_the_connection_to_the_others_but_not_idle)
 
 /* --- a node that does not read --- */
 
+/* All have left their frames, but for those who wait for room themselves. */
 static void fill_sockets(struct caller *o)
 {
+    for (unsigned i = 0; i < WIRES_MAX; i++) /* they are open before the node hangs */
+        begin_held(&o[i], 1, (struct caller){.what = PUT});
+    fake_release(x.fake);
+    for (unsigned i = 0; i < WIRES_MAX; i++)
+        T_OK(end(&o[i]));
     uint64_t before = bytes_out();
     fake_hang(x.fake, 1, true);
     for (unsigned i = 0; i < MANY; i++)
         begin(&o[i], (struct caller){.what = PUT, .len = KIB(60)});
-    /* All have left their frames, but for those who wait for room themselves. */
     T_EVENTUALLY(bytes_out() - before > (MANY - WIRES_MAX) * KIB(60));
 }
 
 TEST(frames_for_which_the_socket_has_no_room_are_sent_when_it_has)
 {
     struct caller o[MANY];
-    T_OK(put_key(x.client, 0, NULL));
-    unsigned before = fake_count(x.fake, MSG_txn);
-    for (unsigned i = 0; i < WIRES_MAX; i++) /* open before the node hangs */
-        begin_held(&o[i], 1, (struct caller){.what = PUT});
-    fake_release(x.fake);
-    for (unsigned i = 0; i < WIRES_MAX; i++)
-        T_OK(end(&o[i]));
     fill_sockets(o);
+    script(HOLD, MANY); /* so that no answer makes anybody look */
     fake_hang(x.fake, 1, false);
+    T_EVENTUALLY(fake_count(x.fake, MSG_txn) == 1 + WIRES_MAX + MANY);
+    fake_release(x.fake);
     for (unsigned i = 0; i < MANY; i++)
         T_OK(end(&o[i]));
-    assert_int_equal(fake_count(x.fake, MSG_txn), before + WIRES_MAX + MANY);
+    assert_int_equal(retries(x.client), 0);
 }
 
 TEST(a_thread_that_gives_up_amid_its_frame_leaves_the_rest_to_others)
 {
     struct caller o[MANY];
-    for (unsigned i = 0; i < WIRES_MAX; i++)
-        begin_held(&o[i], 1, (struct caller){.what = PUT});
-    fake_release(x.fake);
-    for (unsigned i = 0; i < WIRES_MAX; i++)
-        T_OK(end(&o[i]));
     fill_sockets(o);
     for (unsigned i = 0; i < MANY / 2; i++) {
         client_cancel_fire(&o[i].cancel);
@@ -353,6 +350,35 @@ TEST(a_thread_that_gives_up_amid_its_frame_leaves_the_rest_to_others)
     for (unsigned i = MANY / 2; i < MANY; i++)
         T_OK(end(&o[i]));
     T_EVENTUALLY(fake_executed(x.fake) == 1 + WIRES_MAX + MANY); /* also of those given up, once */
+    assert_in_range(retries(x.client), 0, WIRES_MAX);            /* theirs; no connection broke */
+}
+
+static void *put_many(void *arg)
+{
+    int *rc = arg;
+    uint8_t *value = g_malloc0(KIB(60));
+    struct txn t CLEANUP(txn_finish) = {0};
+    for (unsigned i = 0; i < 20 && *rc == 0; i++) {
+        txn_reset(&t);
+        txn_put(&t, a_key(), bytes_of(value, KIB(60)));
+        *rc = txn_run(x.client, &t, 0, NULL);
+    }
+    g_free(value);
+    return NULL;
+}
+
+TEST(frames_of_many_threads_arrive_whole_though_the_socket_is_always_full)
+{
+    pthread_t thread[MANY];
+    int rc[MANY] = {0};
+    for (unsigned i = 0; i < MANY; i++)
+        assert_int_equal(pthread_create(&thread[i], NULL, put_many, &rc[i]), 0);
+    for (unsigned i = 0; i < MANY; i++) {
+        (void)pthread_join(thread[i], NULL);
+        T_OK(rc[i]);
+    }
+    assert_int_equal(fake_executed(x.fake), 1 + MANY * 20);
+    assert_int_equal(retries(x.client), 0);
 }
 
 #define S(fn)     cmocka_unit_test_setup_teardown(fn, one_node, tear_down)
@@ -371,4 +397,6 @@ T_MAIN(TLS(requests_of_many_threads_share_few_connections), S(few_requests_have_
        S(a_reader_whose_time_is_over_passes_its_role_on), TLS(a_cancel_ends_the_sleep_of_each),
        S(one_that_gives_up_leaves_the_connection_to_the_others_but_not_idle),
        S(frames_for_which_the_socket_has_no_room_are_sent_when_it_has),
-       S(a_thread_that_gives_up_amid_its_frame_leaves_the_rest_to_others))
+       S(a_thread_that_gives_up_amid_its_frame_leaves_the_rest_to_others),
+       S(frames_of_many_threads_arrive_whole_though_the_socket_is_always_full),
+       TLS(frames_of_many_threads_arrive_whole_though_the_socket_is_always_full))
