@@ -12,9 +12,9 @@
  *   session.c  the session, request numbers, the keeper thread
  *   client.c   the contract of client.h
  *
- * Locks: `lock` guards everything that is marked; a mux has one for its tickets and queues, a wire
- * one for its TLS. They are taken in this order, and none is held while a thread waits for the
- * network, but the wire's during one read or write of a socket that does not block.
+ * Locks: `lock` guards everything that is marked. A mux has one for its tickets and queues, a wire
+ * one for its TLS. None is taken while another is held, and none is held while a thread waits for
+ * the network; a wire's is held while it reads or writes what can be without waiting.
  */
 #pragma once
 

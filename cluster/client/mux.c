@@ -35,9 +35,8 @@ struct mux {
     struct wire *wire;
     int kick; /* eventfd */
 
-    pthread_mutex_t
-        lock; /* guards what follows; taken after no other lock is, and only for moments */
-    int err;  /* not 0: broken */
+    pthread_mutex_t lock;        /* guards what follows */
+    int err;                     /* not 0: broken */
     struct ticket *first, *last; /* without an answer, in the order they came */
     struct ticket *reader;
     bool writing;
@@ -163,6 +162,11 @@ static void queue_finish(struct queue *q)
     *q = (struct queue){0};
 }
 
+static bool queued(const struct queue *q)
+{
+    return q->from < q->to;
+}
+
 static struct bytes queue_view(const struct queue *q)
 {
     return bytes_of(q->p + q->from, q->to - q->from);
@@ -174,7 +178,8 @@ static void queue_add_before(struct queue *q, struct bytes b)
     struct queue all = {0};
 
     queue_add(&all, b);
-    queue_add(&all, queue_view(q));
+    if (queued(q))
+        queue_add(&all, queue_view(q));
     queue_finish(q);
     *q = all;
 }
@@ -185,15 +190,15 @@ static void write_queue(struct mux *m, const struct ticket *t, struct wakes *wak
 {
     bool done = false;
 
-    for (unsigned n = 0; !done && !m->err && m->out.from < m->out.to; n++) {
+    for (unsigned n = 0; !done && !m->err && queued(&m->out); n++) {
         struct queue q = m->out;
         int64_t r = 0;
         m->out = m->spare;
         unlock_and_wake(m, wakes);
-        while (q.from < q.to && (r = wire_write(m->wire, queue_view(&q))) > 0)
+        while (queued(&q) && (r = wire_write(m->wire, queue_view(&q))) > 0)
             q.from += (size_t)r;
         pthread_mutex_lock(&m->lock);
-        if (q.from < q.to)
+        if (queued(&q))
             queue_add_before(&m->out, queue_view(&q));
         q.from = q.to = 0;
         m->spare = q;
@@ -202,7 +207,7 @@ static void write_queue(struct mux *m, const struct ticket *t, struct wakes *wak
         done = r < 0 || (n >= WRITES_MAX && t->reply);
     }
     m->writing = false;
-    if (m->out.from < m->out.to)
+    if (queued(&m->out))
         kick_reader(m);
 }
 
@@ -215,7 +220,7 @@ static void let_others_come(struct mux *m, struct bytes *frame)
     pthread_mutex_unlock(&m->lock);
     (void)sched_yield();
     pthread_mutex_lock(&m->lock);
-    if (m->out.from < m->out.to) {
+    if (queued(&m->out)) {
         queue_add(&m->out, *frame);
         frame->n = 0;
     }
@@ -254,7 +259,7 @@ int mux_send(struct mux *m, struct ticket *t, struct bytes frame, uint64_t deadl
         return r;
     }
     put_on(m, t);
-    if (m->writing || m->out.from < m->out.to) {
+    if (m->writing || queued(&m->out)) {
         queue_add(&m->out, frame);
         frame.n = 0;
     }
@@ -352,7 +357,7 @@ static void take_in(struct mux *m, struct wakes *wakes)
 static int read_turn(struct mux *m, struct ticket *t, uint64_t deadline_ns,
                      struct client_cancel *cancel, struct wakes *wakes)
 {
-    bool left = !m->writing && m->out.from < m->out.to;
+    bool left = !m->writing && queued(&m->out);
     eventfd_t count;
 
     unlock_and_wake(m, wakes);
@@ -447,7 +452,7 @@ void mux_destroy(struct mux *m)
 bool mux_rest(struct mux *m)
 {
     ASSERT(!m->first && !m->writing && !m->reader);
-    if (m->err || m->out.from < m->out.to || !wire_rest(m->wire))
+    if (m->err || queued(&m->out) || !wire_rest(m->wire))
         return false;
     if (m->out.cap > OUT_KEEP)
         queue_finish(&m->out);

@@ -2,12 +2,13 @@
 /*
  * pool.c - which connection a call goes on.
  *
- * While fewer than so many (`at_once`) of the call's kind are in use, it gets one of its own: of the
- * idle ones the last used, because its memory and its peer's are warm, or a new one. Else it joins
- * the one that has the most calls and admits it: the more share one, the more a write and a read
- * carry, and the less each costs. The kinds do not mix: a small call does not come behind megabytes
- * (of LARGE there is no limit, each has its own), and its answer is not read by a thread that waits
- * for hours (WAIT). Threads that find no connection but others who are opening one wait for them.
+ * While fewer than so many (`at_once`) of the call's kind are in use, it gets one of its own: of
+ * the idle ones the last used, because its memory and its peer's are warm, or a new one. Else it
+ * joins the one that has the most calls and admits it: the more share one, the more a write and a
+ * read carry, and the less each costs. The kinds do not mix: a small call does not come behind
+ * megabytes (of LARGE there is no limit, each has its own), and its answer is not read by a thread
+ * that waits for hours (WAIT). Threads that find no connection but others who are opening one wait
+ * for them.
  *
  * What a connection admits is bounded by what the node does to one that asks for too much: at most
  * MUX_CALLS_MAX calls and ANSWERS_MAX bytes of answers at once, also of those that were given up,
