@@ -104,7 +104,7 @@ static void measure(struct client_call *call, const struct msg_txn *m)
     if (m->n_writes)
         most += RESULT_BYTES_MAX;
     call->answer_max = MIN(most, FRAME_BODY_MAX);
-    call->kind = MAX(known, call->frame.n) > LARGE_FRAME ? CALL_LARGE : CALL_SMALL;
+    call->kind = MAX(known, call->frame.n) >= LARGE_FRAME ? CALL_LARGE : CALL_SMALL;
 }
 
 /* Encodes the transaction; a write has its name. What belongs to an ended session is not sent under

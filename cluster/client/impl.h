@@ -47,7 +47,7 @@ enum call_kind {
     CALL_LARGE, /* the wire is busy with it for a while */
     CALL_KINDS
 };
-#define LARGE_FRAME KIB(64)
+#define LARGE_FRAME KIB(64) /* a file's block is large; what inodes and names need is not */
 
 struct conn; /* pool.c */
 struct client_node {

@@ -3,7 +3,8 @@
 #include "cluster/client/impl.h"
 #include "tests/unit/client/fixture.h"
 
-#define MANY 32 /* threads */
+#define MANY  32                     /* threads */
+#define BYTES (LARGE_FRAME - KIB(4)) /* of a value whose request still shares */
 
 static struct fixture x;
 
@@ -320,8 +321,8 @@ static void fill_sockets(struct caller *o)
     uint64_t before = bytes_out();
     fake_hang(x.fake, 1, true);
     for (unsigned i = 0; i < MANY; i++)
-        begin(&o[i], (struct caller){.what = PUT, .len = KIB(60)});
-    T_EVENTUALLY(bytes_out() - before > (MANY - WIRES_MAX) * KIB(60));
+        begin(&o[i], (struct caller){.what = PUT, .len = BYTES});
+    T_EVENTUALLY(bytes_out() - before > (MANY - WIRES_MAX) * BYTES);
 }
 
 TEST(frames_for_which_the_socket_has_no_room_are_sent_when_it_has)
@@ -356,11 +357,11 @@ TEST(a_thread_that_gives_up_amid_its_frame_leaves_the_rest_to_others)
 static void *put_many(void *arg)
 {
     int *rc = arg;
-    uint8_t *value = g_malloc0(KIB(60));
+    uint8_t *value = g_malloc0(BYTES);
     struct txn t CLEANUP(txn_finish) = {0};
     for (unsigned i = 0; i < 20 && *rc == 0; i++) {
         txn_reset(&t);
-        txn_put(&t, a_key(), bytes_of(value, KIB(60)));
+        txn_put(&t, a_key(), bytes_of(value, BYTES));
         *rc = txn_run(x.client, &t, 0, NULL);
     }
     g_free(value);
