@@ -58,6 +58,8 @@ void raft_lead_tick(struct raft *r)
     if (++r->heartbeat_elapsed < r->heartbeat_ticks)
         return;
     r->heartbeat_elapsed = 0;
+    if (r->lease)
+        raft_round_begin(r);
     for (unsigned i = 0; i < r->n_members; i++)
         if (r->members[i].id != r->id)
             raft_send_heartbeat(r, r->members[i].id);
@@ -202,6 +204,8 @@ void raft_handle_heartbeat_resp(struct raft *r, const struct raft_msg *m)
     progress_heard(p, m->index, r->heartbeat_ticks, r->election_ticks);
     if (m->read_round > p->read_acked) {
         p->read_acked = m->read_round;
+        if (m->lease)
+            p->lease_acked = m->read_round;
         raft_reads_confirm(r);
     }
 }
@@ -291,6 +295,7 @@ void raft_handle_heartbeat(struct raft *r, const struct raft_msg *m)
     raft_send(r, (struct raft_msg){.type = RAFT_HEARTBEAT_RESP,
                                    .to = m->from,
                                    .term = r->hard.term,
+                                   .lease = r->lease,
                                    .index = r->matched,
                                    .hint = promised ? MIN(r->matched, r->persisted) : 0,
                                    .read_round = m->read_round});

@@ -94,7 +94,8 @@ int raft_check_msg(const struct raft *r, const struct raft_msg *m)
     bool ok = m->to == r->id && m->from != r->id && m->from != RAFT_NONE && m->term > 0 &&
               number_ok(m->term) && number_ok(m->index) && number_ok(m->commit) &&
               number_ok(m->hint) && (m->n_entries == 0 || m->type == RAFT_APPEND) &&
-              (!m->transfer || m->type == RAFT_VOTE);
+              (!m->transfer || m->type == RAFT_VOTE) &&
+              (!m->lease || m->type == RAFT_HEARTBEAT_RESP);
     if (!ok)
         return -ERR_INVALID;
 
@@ -115,6 +116,12 @@ int raft_check_msg(const struct raft *r, const struct raft_msg *m)
         break;
     case RAFT_HEARTBEAT: /* commit never exceeds what we acknowledged */
         ok = sender_leads(r, m) && m->commit <= raftlog_last(&r->log);
+        break;
+    case RAFT_READ:
+        ok = number_ok(m->read_round) && m->read_round > 0;
+        break;
+    case RAFT_READ_RESP:
+        ok = sender_leads(r, m) && number_ok(m->read_round);
         break;
     case RAFT_TIMEOUT_NOW:
         ok = sender_leads(r, m);

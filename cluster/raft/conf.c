@@ -104,6 +104,7 @@ static void obey_newest(struct raft *r)
     for (unsigned i = 0; i < r->conf.n_learners; i++)
         add_member(r, r->conf.learners[i], old, n_old);
     add_member(r, r->id, old, n_old);
+    raft_lease_void(r);
     g_free(old);
 }
 

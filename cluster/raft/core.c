@@ -74,6 +74,8 @@ int raft_create(const struct raft_config *config, const struct raft_restore *fro
     if (config->id == RAFT_NONE || config->rng == NULL || config->heartbeat_ticks == 0 ||
         config->election_ticks <= config->heartbeat_ticks)
         return -ERR_INVALID;
+    if (config->lease && config->lease_drift_ticks > config->election_ticks - 2)
+        return -ERR_INVALID;
     if (quorum_check(&config->conf) < 0 || check_restore(s) < 0)
         return -ERR_INVALID;
 
@@ -83,10 +85,15 @@ int raft_create(const struct raft_config *config, const struct raft_restore *fro
     r->heartbeat_ticks = config->heartbeat_ticks;
     r->apply_bytes_max = config->apply_bytes_max;
     r->rng = config->rng;
+    r->lease = config->lease;
+    r->lease_drift = config->lease_drift_ticks;
     r->confs = g_array_new(false, false, sizeof(struct conf_at));
     r->writes = g_array_new(false, false, sizeof(struct write));
     r->held = g_array_new(false, false, sizeof(struct held));
-    r->reads_waiting = g_array_new(false, false, sizeof(uint64_t));
+    r->reads_waiting = g_array_new(false, false, sizeof(struct asking));
+    r->forwards_waiting = g_array_new(false, false, sizeof(uint64_t));
+    r->forwards_asked = g_array_new(false, false, sizeof(struct asked));
+    r->rounds = g_array_new(false, false, sizeof(struct round));
     r->reads_asked = g_array_new(false, false, sizeof(struct asked));
     r->reads_done = g_array_new(false, false, sizeof(struct raft_read));
     r->shown_reads = g_array_new(false, false, sizeof(struct raft_read));
@@ -95,6 +102,8 @@ int raft_create(const struct raft_config *config, const struct raft_restore *fro
     r->snap_needs = g_array_new(false, false, sizeof(raft_id));
     r->shown_snaps = g_array_new(false, false, sizeof(raft_id));
     restore(r, config, s);
+    if (r->hard.term > 0)
+        raft_promise(r);
     raft_become_follower(r, r->hard.term, RAFT_NONE);
     if (raft_is_alone(r))
         raft_campaign(r); /* nobody to wait for */
@@ -106,9 +115,10 @@ void raft_destroy(struct raft *r)
 {
     if (r == NULL)
         return;
-    GArray *arrays[] = {r->confs,       r->writes,     r->held,        r->reads_waiting,
-                        r->reads_asked, r->reads_done, r->shown_reads, r->out,
-                        r->shown_send,  r->snap_needs, r->shown_snaps};
+    GArray *arrays[] = {r->forwards_waiting, r->forwards_asked, r->rounds,        r->confs,
+                        r->writes,           r->held,           r->reads_waiting, r->reads_asked,
+                        r->reads_done,       r->shown_reads,    r->out,           r->shown_send,
+                        r->snap_needs,       r->shown_snaps};
     for (size_t i = 0; i < ARRAY_LEN(arrays); i++)
         g_array_unref(arrays[i]);
     raftlog_finish(&r->log);
@@ -130,6 +140,8 @@ static const unsigned allowed[] = {
 static void become(struct raft *r, enum raft_role role, raft_id leader)
 {
     ASSERT(allowed[r->role] & TO(role));
+    if (role != RAFT_FOLLOWER || leader != r->leader)
+        raft_forwards_drop(r);
     r->role = role;
     r->leader = leader;
     r->elapsed = 0;
@@ -145,6 +157,7 @@ static void set_term(struct raft *r, raft_term term, raft_id vote)
     r->hard = (struct raft_hard){term, vote};
     r->matched = r->commit;
     raft_drop_held(r);
+    raft_forwards_drop(r);
 }
 
 void raft_become_follower(struct raft *r, raft_term term, raft_id leader)
@@ -180,6 +193,8 @@ void raft_become_leader(struct raft *r)
     raft_index last = raftlog_last(&r->log);
 
     become(r, RAFT_LEADER, r->id);
+    raft_lease_void(r);
+    r->transfer_told = false;
     r->heartbeat_elapsed = 0;
     for (unsigned i = 0; i < r->n_members; i++)
         progress_reset(&r->members[i], last + 1);
@@ -280,6 +295,7 @@ static void follow(struct raft *r, raft_id leader)
     if (r->role != RAFT_FOLLOWER || r->leader != leader)
         raft_become_follower(r, r->hard.term, leader);
     r->elapsed = 0;
+    raft_promise(r);
 }
 
 static bool is_answer(const struct raft_msg *m)
@@ -320,6 +336,12 @@ int raft_step(struct raft *r, const struct raft_msg *m)
     case RAFT_TIMEOUT_NOW:
         follow(r, m->from);
         raft_handle_timeout_now(r);
+        break;
+    case RAFT_READ:
+        raft_handle_read(r, m);
+        break;
+    case RAFT_READ_RESP:
+        raft_handle_read_resp(r, m);
         break;
     case RAFT_APPEND_RESP:
         raft_handle_append_resp(r, m);

@@ -34,9 +34,22 @@ struct held {
     struct raft_msg msg;
 };
 
+/* A read that waits for a round: the host's own (from RAFT_NONE), or one of a follower, whose
+ * number is ctx. */
+struct asking {
+    uint64_t ctx;
+    raft_id from;
+};
+
 struct asked {
     uint64_t ctx, round;
     raft_index index;
+    raft_id from;
+};
+
+/* When a round began. */
+struct round {
+    uint64_t number, tick;
 };
 
 struct conf_at {
@@ -86,9 +99,22 @@ struct raft {
     struct transfer transfer;
 
     uint64_t read_round;   /* newest; never goes back, over terms too */
-    GArray *reads_waiting; /* uint64_t ctx: for the no-op's commit and the next round */
+    GArray *reads_waiting; /* struct asking: for the no-op's commit and the next round */
     GArray *reads_asked;   /* struct asked: for a quorum's confirmation */
     GArray *reads_done;    /* struct raft_read: for the next ready */
+
+    GArray *forwards_waiting; /* uint64_t ctx: a follower's reads, for the next READ */
+    GArray *forwards_asked;   /* struct asked: for the leader's answer, round = number */
+    uint64_t forward_number;  /* newest; 0: none yet */
+    uint64_t forward_at;      /* tick of the newest READ */
+
+    bool lease; /* raft_config */
+    unsigned lease_drift;
+    uint64_t promised_until; /* tick: no vote before it */
+    GArray *rounds;          /* struct round, not confirmed; one a tick */
+    bool lease_known;        /* a round was confirmed in this term and configuration */
+    uint64_t lease_start;    /* tick in which it began */
+    bool transfer_told;      /* TIMEOUT_NOW was sent in this term: no lease any more */
 
     GArray *out;        /* struct raft_msg: for the next ready */
     GArray *snap_needs; /* raft_id */
@@ -176,3 +202,18 @@ void raft_reads_begin(struct raft *r);   /* a new round, if reads wait and the n
 void raft_reads_confirm(struct raft *r); /* a quorum may have answered a round */
 void raft_reads_drop(struct raft *r);
 bool raft_reads_ready(const struct raft *r);
+void raft_round_begin(struct raft *r);
+
+/* forward.c */
+void raft_forwards_begin(struct raft *r); /* asks the leader for all that waits */
+void raft_forwards_tick(struct raft *r);  /* again, in case that was lost */
+void raft_forwards_drop(struct raft *r);  /* another role, term or leader */
+void raft_handle_read(struct raft *r, const struct raft_msg *m);
+void raft_handle_read_resp(struct raft *r, const struct raft_msg *m);
+
+/* lease.c */
+void raft_promise(struct raft *r); /* this node heard its leader, or may have before it restarted */
+bool raft_promised(const struct raft *r);
+void raft_lease_round(struct raft *r);   /* the round read_round begins */
+void raft_lease_confirm(struct raft *r); /* a quorum may have answered one */
+void raft_lease_void(struct raft *r);    /* what was confirmed counts no more */

@@ -5,12 +5,14 @@
 /* A leader counts: check-quorum makes it step down when it no longer reaches a majority. */
 bool raft_hears_leader(const struct raft *r)
 {
-    return r->role == RAFT_LEADER || (r->leader != RAFT_NONE && r->elapsed < r->election_ticks);
+    return r->role == RAFT_LEADER || raft_promised(r) ||
+           (r->leader != RAFT_NONE && r->elapsed < r->election_ticks);
 }
 
 void raft_elect_tick(struct raft *r)
 {
     r->elapsed++;
+    raft_forwards_tick(r);
     if (r->elapsed >= r->timeout)
         raft_campaign(r);
 }
@@ -60,7 +62,7 @@ static bool may_lead(const struct raft *r)
 
 void raft_campaign(struct raft *r)
 {
-    if (r->role == RAFT_LEADER || !may_lead(r))
+    if (r->role == RAFT_LEADER || !may_lead(r) || raft_promised(r))
         return;
     raft_become_pre_candidate(r);
     raft_member(r, r->id)->ballot = BALLOT_GRANTED; /* no promise, so nothing to persist */
@@ -115,6 +117,8 @@ void raft_handle_vote(struct raft *r, const struct raft_msg *m)
     struct raft_msg a = {.type = RAFT_VOTE_RESP, .to = m->from, .term = r->hard.term};
     bool may = r->hard.vote == m->from || (r->hard.vote == RAFT_NONE && r->leader == RAFT_NONE);
 
+    if (raft_promised(r) && !m->transfer) /* that outlives the term in which it was given */
+        may = false;
     if (!may || !up_to_date(r, m)) {
         a.reject = true;
         raft_send(r, a);

@@ -22,6 +22,8 @@ const char *raft_msg_name(enum raft_msg_type type)
         [RAFT_HEARTBEAT] = "HEARTBEAT",
         [RAFT_HEARTBEAT_RESP] = "HEARTBEAT_RESP",
         [RAFT_TIMEOUT_NOW] = "TIMEOUT_NOW",
+        [RAFT_READ] = "READ",
+        [RAFT_READ_RESP] = "READ_RESP",
     };
     return (unsigned)type < ARRAY_LEN(names) && names[type] ? names[type] : "?";
 }
@@ -123,8 +125,17 @@ void raft_print_msg(GString *s, const struct raft_msg *m)
         put(s, "received", m->index);
         put(s, "match", m->hint);
         put(s, "round", m->read_round);
+        if (m->lease)
+            g_string_append(s, " lease");
         break;
     case RAFT_TIMEOUT_NOW:
+        break;
+    case RAFT_READ:
+        put(s, "number", m->read_round);
+        break;
+    case RAFT_READ_RESP:
+        put(s, "number", m->read_round);
+        put(s, "index", m->index);
         break;
     }
 }

@@ -30,7 +30,7 @@ static void move(struct progress *p, enum progress_state to, raft_index next)
 void progress_reset(struct progress *p, raft_index next)
 {
     p->match = 0;
-    p->read_acked = 0;
+    p->read_acked = p->lease_acked = 0;
     p->since_heard = 0;
     p->round_goal = next - 1;
     p->round_ticks = 0;

@@ -33,6 +33,7 @@ struct progress {
     raft_index match, next;
     enum ballot ballot;   /* of a candidate's election */
     uint64_t read_acked;  /* newest read round it confirmed */
+    uint64_t lease_acked; /* newest one with a promise (lease.c) */
     unsigned since_heard; /* ticks since an answer of this term */
     unsigned quiet;       /* ticks since the last append, or change of state */
     bool wait_heard;      /* after a snapshot: what came of it? */

@@ -82,6 +82,8 @@ enum raft_msg_type {
     RAFT_HEARTBEAT,
     RAFT_HEARTBEAT_RESP,
     RAFT_TIMEOUT_NOW, /* leadership is handed over to you: campaign (dissertation 3.10) */
+    RAFT_READ,        /* from a follower: which index must my state have for a read? */
+    RAFT_READ_RESP,
 };
 
 /* One message. Which fields mean something is said per type in cluster/raft/README.md. */
@@ -96,10 +98,12 @@ struct raft_msg {
     bool reject;
     bool transfer;   /* VOTE: the leader asked for this election, hear of it though you hear the
                         leader */
+    bool lease;      /* HEARTBEAT_RESP: I promise what a lease rests on (raft_config.lease) */
     raft_index hint; /* rejecting APPEND_RESP: fast conflict back-up (paper 5.3, end);
                         HEARTBEAT_RESP: match */
     raft_term hint_term;
-    uint64_t read_round; /* HEARTBEAT(_RESP): newest read round, never reused (raft.md 4.9) */
+    uint64_t read_round; /* HEARTBEAT(_RESP): newest read round; READ(_RESP): the follower's; never
+                            reused (raft.md 4.9) */
     const struct raft_entry *entries;
     unsigned n_entries;
 };
@@ -127,6 +131,8 @@ struct raft_persist {
 struct raft_read {
     uint64_t ctx;
     raft_index index; /* serve when applied >= index */
+    bool lease;       /* by lease: ask raft_read_valid once it was served, before it is answered */
+    raft_term term;
 };
 
 struct raft_ready {
@@ -176,6 +182,15 @@ struct raft_config {
     unsigned election_ticks, heartbeat_ticks; /* election time-out is drawn from [e, 2e) */
     uint64_t apply_bytes_max;                 /* bound of one ready's `apply` */
     struct rng *rng;                          /* borrowed */
+    /* Reads by leader lease (dissertation 6.4.1). lease_drift_ticks: by how many ticks any two
+     * nodes' clocks may differ over an election time-out; at most election_ticks - 2. What the host
+     * owes for it: ticks are of a monotonic clock and none is skipped; before each raft_step, and
+     * before raft_read and raft_read_valid, it reads that clock (after the message or request came
+     * in) and gives all ticks that are due. A leader counts only voters that have the option too,
+     * so it can be turned on node by node; a node that turns it off must first be down for an
+     * election time-out. A group of one that is created anew waits for one too. */
+    bool lease;
+    unsigned lease_drift_ticks;
 };
 
 /* State found on disk: hard state, snapshot point (everything <= snap_index is in the state
@@ -201,7 +216,7 @@ struct raft;
 
 /* ERR_INVALID: no voters, doubled ids, a gap, a falling term or a time that does not rise in the
  * restored entries, a CONF entry that is none, applied outside of snap_index .. last. A group of
- * one campaigns at once. */
+ * one campaigns at once. Also for impossible numbers of ticks. */
 NODISCARD int raft_create(const struct raft_config *config, const struct raft_restore *restore,
                           struct raft **ret);
 void raft_destroy(struct raft *r);
@@ -238,9 +253,19 @@ NODISCARD int raft_change_conf(struct raft *r, const struct raft_conf *to, uint6
                                raft_index *ret_index, raft_term *ret_term);
 
 /* Leader only: asks for a linearizable read point (ReadIndex, dissertation 6.4). ctx comes back in
- * `reads`, or never if leadership is lost. -ERR_NOT_LEADER also before the own-term no-op commits
- * is NOT returned: the read waits for it. All reads of one round share one heartbeat exchange. */
+ * `reads`, or never if leadership is lost. While a lease holds that is at once, without a message.
+ * -ERR_NOT_LEADER also before the own-term no-op commits is NOT returned: the read waits for it.
+ * All reads of one round share one heartbeat exchange. */
 NODISCARD int raft_read(struct raft *r, uint64_t ctx);
+/* The same at any node: one that follows asks its leader, whose read point is confirmed in a round
+ * in any case, and serves the read itself once it has applied that much. -ERR_NOT_LEADER: no leader
+ * is known. ctx never comes back if role, term or leader change first (role_changed). */
+NODISCARD int raft_read_any(struct raft *r, uint64_t ctx);
+/* After a read was served, before it is answered: was it good? A read by lease is not if the lease
+ * has ended, by a clock read after it: the process may have been stopped in between (raft.md 4.10).
+ * Then ask anew with raft_read. */
+bool raft_read_valid(const struct raft *r, const struct raft_read *read);
+bool raft_lease_holds(const struct raft *r); /* for `status` */
 
 void raft_persisted(struct raft *r, uint64_t ticket);
 void raft_applied(struct raft *r, raft_index upto);

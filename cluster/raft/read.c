@@ -15,25 +15,38 @@ int raft_read(struct raft *r, uint64_t ctx)
 {
     if (r->role != RAFT_LEADER)
         return -ERR_NOT_LEADER;
-    g_array_append_val(r->reads_waiting, ctx);
+    if (raft_lease_holds(r)) {
+        struct raft_read done = {
+            .ctx = ctx, .index = r->commit, .lease = true, .term = r->hard.term};
+        g_array_append_val(r->reads_done, done);
+        return 0;
+    }
+    struct asking a = {.ctx = ctx};
+    g_array_append_val(r->reads_waiting, a);
     return 0;
 }
 
 bool raft_reads_ready(const struct raft *r)
 {
-    return r->reads_done->len > 0 ||
+    return r->reads_done->len > 0 || r->forwards_waiting->len > 0 ||
            (r->role == RAFT_LEADER && r->reads_waiting->len > 0 && r->commit >= r->term_start);
+}
+
+void raft_round_begin(struct raft *r)
+{
+    r->read_round++;
+    raft_lease_round(r);
 }
 
 void raft_reads_begin(struct raft *r)
 {
     if (r->role != RAFT_LEADER || r->reads_waiting->len == 0 || r->commit < r->term_start)
         return;
-    r->read_round++;
+    raft_round_begin(r);
     for (unsigned i = 0; i < r->reads_waiting->len; i++) {
-        struct asked a = {.ctx = g_array_index(r->reads_waiting, uint64_t, i),
-                          .round = r->read_round,
-                          .index = r->commit};
+        const struct asking *w = &g_array_index(r->reads_waiting, struct asking, i);
+        struct asked a = {
+            .ctx = w->ctx, .from = w->from, .round = r->read_round, .index = r->commit};
         g_array_append_val(r->reads_asked, a);
     }
     g_array_set_size(r->reads_waiting, 0);
@@ -49,6 +62,20 @@ static uint64_t read_acked(const void *ctx, raft_id voter)
     return voter == r->id ? r->read_round : raft_member(r, voter)->read_acked;
 }
 
+static void answer(struct raft *r, const struct asked *a)
+{
+    struct raft_read done = {.ctx = a->ctx, .index = a->index, .term = r->hard.term};
+
+    if (a->from == RAFT_NONE)
+        g_array_append_val(r->reads_done, done);
+    else
+        raft_send(r, (struct raft_msg){.type = RAFT_READ_RESP,
+                                       .to = a->from,
+                                       .term = r->hard.term,
+                                       .index = a->index,
+                                       .read_round = a->ctx});
+}
+
 void raft_reads_confirm(struct raft *r)
 {
     uint64_t round = quorum_reached(&r->conf, read_acked, r);
@@ -58,12 +85,12 @@ void raft_reads_confirm(struct raft *r)
         const struct asked *a = &g_array_index(r->reads_asked, struct asked, n);
         if (a->round > round)
             break;
-        struct raft_read done = {.ctx = a->ctx, .index = a->index};
-        g_array_append_val(r->reads_done, done);
+        answer(r, a);
         n++;
     }
     if (n > 0)
         g_array_remove_range(r->reads_asked, 0, n);
+    raft_lease_confirm(r);
 }
 
 /* No longer leader: what is confirmed stays confirmed, the rest is never answered. */

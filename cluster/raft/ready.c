@@ -49,6 +49,7 @@ void raft_ready(struct raft *r, struct raft_ready *ret)
     r->shown_leader = r->leader;
 
     raft_reads_begin(r);
+    raft_forwards_begin(r);
     raft_compose(r);
     raft_hand_out(r, &ret->persist);
     hand_to_apply(r, ret);

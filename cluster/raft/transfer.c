@@ -19,7 +19,7 @@ void raft_transfer_tell(struct raft *r)
 {
     if (r->transfer.to == RAFT_NONE || !has_all(r, raft_member(r, r->transfer.to)))
         return;
-    r->transfer.told = true;
+    r->transfer.told = r->transfer_told = true;
     raft_send(
         r, (struct raft_msg){.type = RAFT_TIMEOUT_NOW, .to = r->transfer.to, .term = r->hard.term});
 }

@@ -127,7 +127,8 @@ static GString *padded(const char *s, size_t pad)
 /* --- verbs --------------------------------------------------------------------------------------
  */
 
-/* add-nodes VOTERS [learners=N] [election=10] [heartbeat=3] [apply-bytes=N]: all up and empty. */
+/* add-nodes VOTERS [learners=N] [election=10] [heartbeat=3] [apply-bytes=N] [lease=DRIFT]: all up
+ * and empty. */
 static void do_add_nodes(struct trace *t)
 {
     if (t->started)
@@ -140,6 +141,8 @@ static void do_add_nodes(struct trace *t)
     t->g.election_ticks = (unsigned)option_number(t, "election", 10);
     t->g.heartbeat_ticks = (unsigned)option_number(t, "heartbeat", 3);
     t->g.apply_bytes_max = option_number(t, "apply-bytes", MIB(1));
+    t->g.lease = option(t, "lease");
+    t->g.lease_drift = (unsigned)option_number(t, "lease", 0);
     group_start(&t->g);
 }
 
@@ -291,6 +294,13 @@ static void do_read(struct trace *t)
 {
     struct member *m = up(t, 1);
     say(t, group_read(&t->g, m, number(t, word(t, 2))));
+}
+
+/* read-any ID CTX: also at a follower. */
+static void do_read_any(struct trace *t)
+{
+    struct member *m = up(t, 1);
+    say(t, group_read_any(&t->g, m, number(t, word(t, 2))));
 }
 
 static bool chosen(struct trace *t, const struct raft_msg *m)
@@ -465,6 +475,7 @@ static const struct {
     {"tick", do_tick},
     {"propose", do_propose},
     {"read", do_read},
+    {"read-any", do_read_any},
     {"transfer", do_transfer},
     {"change", do_change},
     {"conf", do_conf},
@@ -494,7 +505,8 @@ static void run_command(struct trace *t, const char *line)
         if (strcmp(t->words[0], verbs[i].name) == 0) {
             if (!t->started && i > 0)
                 give_up(t, "comes before add-nodes");
-            if (t->started && verbs[i].run != do_propose && verbs[i].run != do_read)
+            if (t->started && verbs[i].run != do_propose && verbs[i].run != do_read &&
+                verbs[i].run != do_read_any)
                 group_settle(&t->g);
             verbs[i].run(t);
             g_strfreev(t->words);

@@ -98,25 +98,29 @@ TEST(membership_comes_back_as_it_was)
     enc_finish(&e);
 }
 
-TEST(the_flag_of_a_transfer_travels_beside_a_refusal)
+TEST(flags_travel_beside_a_refusal)
 {
-    for (unsigned bits = 0; bits < 4; bits++) {
+    for (unsigned bits = 0; bits < 8; bits++) {
         struct arena a = {0};
         struct enc e = {0};
-        const struct raft_msg m = {
-            .type = RAFT_VOTE, .term = 4, .reject = bits & 1, .transfer = bits & 2};
+        const struct raft_msg m = {.type = RAFT_VOTE,
+                                   .term = 4,
+                                   .reject = bits & 1,
+                                   .transfer = bits & 2,
+                                   .lease = bits & 4};
         struct raft_msg got;
         wire_put_raft(&e, &a, 17, &m);
         struct msg_raft_wire w = decoded(&e, &a);
         T_OK(wire_get_raft(&w, &a, &got));
         assert_int_equal(got.reject, m.reject);
         assert_int_equal(got.transfer, m.transfer);
-        w.reject = 4;
+        assert_int_equal(got.lease, m.lease);
+        w.reject = 8;
         T_ERR(ERR_INVALID, wire_get_raft(&w, &a, &got));
         arena_finish(&a);
         enc_finish(&e);
     }
 }
 
-T_MAIN(T(a_message_comes_back_as_it_was), T(the_flag_of_a_transfer_travels_beside_a_refusal),
+T_MAIN(T(a_message_comes_back_as_it_was), T(flags_travel_beside_a_refusal),
        T(unknown_types_are_refused), T(membership_comes_back_as_it_was))

@@ -97,6 +97,8 @@ static struct member *add_node(struct group *g)
     struct member *m = &g->members[g->n++];
 
     m->id = g->n;
+    if (m->rate == 0)
+        m->rate = 1000;
     rng_seed(&m->rng, g->seed * 64 + m->id);
     m->writes = g_queue_new();
     m->disk.entries = g_array_new(false, false, sizeof(struct raft_entry));
@@ -264,10 +266,13 @@ void group_restart(struct group *g, struct member *m)
                             .election_ticks = g->election_ticks,
                             .heartbeat_ticks = g->heartbeat_ticks,
                             .apply_bytes_max = g->apply_bytes_max,
+                            .lease = g->lease,
+                            .lease_drift_ticks = g->lease_drift,
                             .rng = &m->rng};
     int e = raft_create(&c, &s, &m->r);
     CHECK(g, e == 0, "node %u cannot start from its disk: %s", m->id, err_name(e));
     m->applied = m->commit = m->flushed;
+    m->ticks = g->time * m->rate / 1000;
     m->role = RAFT_FOLLOWER;
     m->term = d->hard.term;
 }
@@ -321,6 +326,25 @@ static void apply(struct group *g, struct member *m, const struct raft_ready *rd
     group_tell(g, "%s", "");
 }
 
+/* The clock is read after the read was served, and the lease looked at once more. */
+static void serve_reads(struct group *g, struct member *m, const struct raft_read *reads,
+                        unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        if (reads[i].lease)
+            group_catch_up(g, m);
+        bool valid = raft_read_valid(m->r, &reads[i]);
+        if (valid)
+            check_read(g, m, &reads[i]);
+        else
+            check_no_read(g, &reads[i]);
+        g->reads_by_lease += valid && reads[i].lease;
+        g->reads_invalid += !valid;
+        group_tell(g, "%u read ctx=%" PRIu64 " index=%" PRIu64 "%s%s", m->id, reads[i].ctx,
+                   reads[i].index, reads[i].lease ? " by lease" : "", valid ? "" : " INVALID");
+    }
+}
+
 bool group_ready(struct group *g, struct member *m)
 {
     struct raft_ready rd;
@@ -334,11 +358,8 @@ bool group_ready(struct group *g, struct member *m)
     if (rd.persist.ticket)
         queue_write(g, m, &rd.persist);
     apply(g, m, &rd);
-    for (unsigned i = 0; i < rd.n_reads; i++) {
-        check_read(g, m, &rd.reads[i]);
-        group_tell(g, "%u read ctx=%" PRIu64 " index=%" PRIu64, m->id, rd.reads[i].ctx,
-                   rd.reads[i].index);
-    }
+    unsigned n_reads = rd.n_reads;
+    struct raft_read *reads = g_memdup2(rd.reads, n_reads * sizeof(*reads));
     for (unsigned i = 0; i < rd.n_snapshots; i++) {
         group_tell(g, "%u: %u needs a snapshot", m->id, rd.snapshots[i]);
         if (!g->manual)
@@ -346,6 +367,8 @@ bool group_ready(struct group *g, struct member *m)
     }
     if (rd.n_apply > 0)
         raft_applied(m->r, m->applied);
+    serve_reads(g, m, reads, n_reads);
+    g_free(reads);
     return true;
 }
 
@@ -355,6 +378,7 @@ bool group_complete(struct group *g, struct member *m)
 
     if (j == NULL)
         return false;
+    group_catch_up(g, m);
     disk_write(g, &m->disk, &j->p);
     group_tell(g, "%u has #%" PRIu64, m->id, j->ticket);
     raft_persisted(m->r, j->ticket);
@@ -402,10 +426,12 @@ void group_deliver(struct group *g, unsigned i, bool drop, bool keep)
         raft_print_msg(g->out, &p->m);
         group_tell(g, " LOST");
     } else if (!lost && !p->snapshot) {
+        group_catch_up(g, to);
         int e = raft_step(to->r, &p->m);
         CHECK(g, e == 0, "node %u refuses a message of a correct peer", to->id);
         check_role(g, to);
     } else if (!lost) {
+        group_catch_up(g, to);
         deliver_snapshot(g, p, to);
         check_role(g, to);
     }
@@ -446,12 +472,21 @@ int group_transfer(struct group *g, struct member *m, raft_id to)
     return e;
 }
 
-int group_read(struct group *g, struct member *m, uint64_t ctx)
+void group_catch_up(struct group *g, struct member *m)
+{
+    while (m->r && m->ticks < g->time * m->rate / 1000) {
+        m->ticks++;
+        raft_tick(m->r);
+    }
+}
+
+static int read_with(struct group *g, struct member *m, uint64_t ctx,
+                     int (*read)(struct raft *r, uint64_t ctx))
 {
     for (unsigned i = 0; i < g->n; i++)
         if (g->members[i].r)
             check_role(g, &g->members[i]);
-    int e = raft_read(m->r, ctx);
+    int e = read(m->r, ctx);
     if (e == 0) {
         struct read_asked a = {m->id, ctx, g->max_commit};
         g_array_append_val(g->reads, a);
@@ -459,11 +494,35 @@ int group_read(struct group *g, struct member *m, uint64_t ctx)
     return e;
 }
 
+int group_read(struct group *g, struct member *m, uint64_t ctx)
+{
+    return read_with(g, m, ctx, raft_read);
+}
+
+int group_read_any(struct group *g, struct member *m, uint64_t ctx)
+{
+    struct raft_status st;
+    raft_get_status(m->r, &st);
+    int e = read_with(g, m, ctx, raft_read_any);
+    g->reads_forwarded += e == 0 && st.role != RAFT_LEADER;
+    return e;
+}
+
+/* Is the log on disk one of before an installation still? What is cut off it comes after that. */
+static bool resets(const struct member *m)
+{
+    for (const GList *l = m->writes->head; l; l = l->next)
+        if (((const struct write_job *)l->data)->p.reset)
+            return true;
+    return false;
+}
+
 void group_compact(struct group *g, struct member *m, raft_index upto)
 {
     m->flushed = m->applied;
     raft_compact(m->r, upto);
-    disk_compact(&m->disk, upto);
+    if (!resets(m))
+        disk_compact(&m->disk, upto);
 }
 
 void group_send_snapshot(struct group *g, struct member *from, raft_id to)

@@ -46,6 +46,8 @@ struct member {
     raft_index applied, flushed;
     raft_index commit; /* as last seen */
     bool retired;      /* removed, and gone for ever */
+    unsigned rate;     /* of its clock, in thousandths of the group's time */
+    uint64_t ticks;    /* given so far */
     enum raft_role role;
     raft_term term;
 };
@@ -81,6 +83,9 @@ struct group {
     GArray *confs;         /* struct conf_known: committed, by index; the first is conf */
     unsigned election_ticks, heartbeat_ticks;
     uint64_t apply_bytes_max;
+    bool lease;
+    unsigned lease_drift;
+    uint64_t time; /* with leases clocks must run: group_catch_up */
     struct member members[GROUP_MAX];
     unsigned n;
     GPtrArray *wire; /* struct parcel, in the order of sending */
@@ -89,7 +94,8 @@ struct group {
     GArray *reads;   /* struct read_asked */
     raft_index max_commit;
     bool cut[GROUP_MAX + 1][GROUP_MAX + 1]; /* [from][to]: messages are lost */
-    uint64_t seed, clock_ns, reads_served, elections, installs, transfers, changes;
+    uint64_t seed, clock_ns, reads_served, reads_by_lease, reads_invalid, reads_forwarded,
+        elections, installs, transfers, changes;
     GString *out; /* not NULL: every event is told here, one line each */
     GString *why; /* scratch */
     bool manual;  /* the caller sends the snapshots that are needed */
@@ -121,6 +127,10 @@ const struct raft_conf *group_conf(const struct group *g);
 bool group_is_member(const struct group *g, raft_id id);  /* of that one */
 bool group_was_member(const struct group *g, raft_id id); /* of that one or one before */
 int group_transfer(struct group *g, struct member *m, raft_id to);
+/* The ticks that are due by m's clock. Every input to a core with a lease begins with it. */
+void group_catch_up(struct group *g, struct member *m);
+/* any: also at a follower. */
+int group_read_any(struct group *g, struct member *m, uint64_t ctx);
 int group_read(struct group *g, struct member *m, uint64_t ctx);
 /* The state machine is flushed up to what it has applied; entries <= upto are forgotten. */
 void group_compact(struct group *g, struct member *m, raft_index upto);

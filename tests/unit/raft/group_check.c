@@ -231,6 +231,16 @@ void check_read(struct group *g, struct member *m, const struct raft_read *read)
     CHECK(g, false, "read %" PRIu64 " comes back twice or was never asked", read->ctx);
 }
 
+void check_no_read(struct group *g, const struct raft_read *read)
+{
+    for (guint i = 0; i < g->reads->len; i++)
+        if (g_array_index(g->reads, struct read_asked, i).ctx == read->ctx) {
+            g_array_remove_index_fast(g->reads, i);
+            return;
+        }
+    CHECK(g, false, "read %" PRIu64 " comes back twice or was never asked", read->ctx);
+}
+
 void group_check_logs(struct group *g)
 {
     for (unsigned i = 0; i < g->n; i++)

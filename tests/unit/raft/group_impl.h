@@ -31,3 +31,5 @@ void check_promise(struct group *g, const struct member *m, const struct raft_ms
 /* m applies e; moves m->applied. */
 void check_applied(struct group *g, struct member *m, const struct raft_entry *e);
 void check_read(struct group *g, struct member *m, const struct raft_read *read);
+/* It was not valid after all: it is forgotten. */
+void check_no_read(struct group *g, const struct raft_read *read);

@@ -25,6 +25,8 @@ struct run {
     raft_id lame;                         /* its clock runs at a tenth */
     unsigned changes;                     /* of the membership, per million */
     unsigned nodes_max;
+    unsigned stalls;    /* with leases: per million */
+    uint64_t cut_until; /* with leases: the leader is cut off, 0: no */
 };
 
 static struct member *somebody(struct run *t)
@@ -149,6 +151,22 @@ static void fault(struct run *t)
     }
 }
 
+/* What a lease must stand: its leader is cut off while it serves reads, and others go on. */
+static void cut_leader(struct run *t)
+{
+    struct group *g = &t->g;
+    struct member *l = group_leader(g);
+
+    if (t->cut_until > 0 && g->time >= t->cut_until) {
+        memset(g->cut, 0, sizeof(g->cut));
+        t->cut_until = 0;
+    } else if (t->cut_until == 0 && l && rng_chance(&t->rng, 1500)) {
+        for (unsigned i = 1; i <= g->n; i++)
+            g->cut[i][l->id] = g->cut[l->id][i] = i != l->id;
+        t->cut_until = g->time + rng_between(&t->rng, 20, 60);
+    }
+}
+
 static void step(struct run *t)
 {
     struct group *g = &t->g;
@@ -159,6 +177,11 @@ static void step(struct run *t)
         fault(t);
     if (m->r && rng_chance(&t->rng, t->changes))
         change(t, m);
+
+    if (g->lease)
+        cut_leader(t);
+    if (g->lease && m->r && rng_chance(&t->rng, 50000))
+        (void)group_read(g, m, ++t->next_ctx);
 
     if (what < 450) {
         if (g->wire->len == 0)
@@ -173,7 +196,12 @@ static void step(struct run *t)
         if (!rng_chance(&t->rng, t->slow))
             group_complete(g, m);
     } else if (what < 945) {
-        if (m->r && (m->id != t->lame || rng_chance(&t->rng, 100000)))
+        if (g->lease) {
+            g->time++;
+            if (rng_chance(&t->rng, t->stalls)) /* its process does not run, its clock does */
+                return;
+            group_catch_up(g, m);
+        } else if (m->r && (m->id != t->lame || rng_chance(&t->rng, 100000)))
             raft_tick(m->r);
     } else if (what < 970) {
         if (m->r)
@@ -183,7 +211,7 @@ static void step(struct run *t)
             (void)group_transfer(g, m, somebody(t)->id);
     } else if (what < 980) {
         if (m->r)
-            (void)group_read(g, m, ++t->next_ctx);
+            (void)(rng_chance(&t->rng, 300000) ? group_read_any : group_read)(g, m, ++t->next_ctx);
     } else {
         if (m->r && m->applied > 0)
             group_compact(g, m, m->applied - rng_below(&t->rng, MIN(m->applied, 4ull)));
@@ -202,8 +230,11 @@ static bool heal(struct run *t)
             group_restart(g, &g->members[i]);
     for (unsigned round = 0; round < HEAL_ROUNDS; round++) {
         for (unsigned i = 0; i < g->n; i++)
-            if (g->members[i].r)
+            if (g->members[i].r && !g->lease)
                 raft_tick(g->members[i].r);
+        g->time += g->lease;
+        for (unsigned i = 0; i < g->n; i++)
+            group_catch_up(g, &g->members[i]);
         group_settle(g);
         for (guint n = g->wire->len; n > 0; n--)
             group_deliver(g, 0, false, false);
@@ -232,7 +263,27 @@ static void tell_failure(uint64_t seed, unsigned voters)
             (unsigned long long)seed, g_get_prgname() ? g_get_prgname() : "raft-random");
 }
 
-static uint64_t run_seed(uint64_t seed, unsigned voters, unsigned learners, unsigned changes)
+/* What happened, over all seeds. */
+struct sums {
+    uint64_t committed, elections, transfers, changes, installs, reads, forwarded, by_lease,
+        invalid;
+};
+
+/* Clocks that differ by more than two to one, so that a wrong lease shows: a promise of 20 ticks
+ * may be over after 19 / 1.5 of the group's time, 19 - 11 ticks of the slowest leader take 8 / 0.7.
+ */
+static void use_leases(struct run *t)
+{
+    t->g.lease = true;
+    t->g.lease_drift = 11;
+    t->g.election_ticks = 20;
+    t->stalls = (unsigned)rng_below(&t->rng, 900000);
+    for (unsigned i = 0; i < GROUP_MAX; i++)
+        t->g.members[i].rate = rng_chance(&t->rng, 500000) ? 700 : 1500;
+}
+
+static void run_seed(uint64_t seed, unsigned voters, unsigned learners, unsigned changes,
+                     bool lease, struct sums *sums)
 {
     struct run t = {0};
     char name[100];
@@ -250,6 +301,8 @@ static uint64_t run_seed(uint64_t seed, unsigned voters, unsigned learners, unsi
     t.changes = changes;
     t.nodes_max = voters + learners + 6;
     group_init(&t.g, name, voters, learners, seed);
+    if (lease)
+        use_leases(&t);
     t.g.apply_bytes_max = rng_between(&t.rng, 8, 200);
     if (getenv("RAFTFS_TRACE"))
         t.g.out = g_string_new(NULL);
@@ -269,67 +322,93 @@ static uint64_t run_seed(uint64_t seed, unsigned voters, unsigned learners, unsi
     if (!ok)
         tell_failure(seed, voters);
     assert_true(ok);
-    uint64_t committed = t.g.history->len;
-    if (getenv("RAFTFS_VERBOSE"))
-        fprintf(stderr,
-                "%s: %llu committed, %llu elections, %llu transfers, %llu changes, %llu installs, "
-                "%llu reads\n",
-                name, (unsigned long long)committed, (unsigned long long)t.g.elections,
-                (unsigned long long)t.g.transfers, (unsigned long long)t.g.changes,
-                (unsigned long long)t.g.installs, (unsigned long long)t.g.reads_served);
+    sums->committed += t.g.history->len;
+    sums->elections += t.g.elections;
+    sums->transfers += t.g.transfers;
+    sums->changes += t.g.changes;
+    sums->installs += t.g.installs;
+    sums->reads += t.g.reads_served;
+    sums->forwarded += t.g.reads_forwarded;
+    sums->by_lease += t.g.reads_by_lease;
+    sums->invalid += t.g.reads_invalid;
     if (t.g.out)
         g_string_free(t.g.out, true);
     t.g.out = NULL;
     group_finish(&t.g);
-    return committed;
 }
 
-static void run_seeds(unsigned voters, unsigned learners, unsigned changes)
+static void run_seeds(unsigned voters, unsigned learners, unsigned changes, bool lease)
 {
     bool one = getenv("RAFTFS_SEED") != NULL;
-    uint64_t first = t_seed(), committed = 0;
+    uint64_t first = t_seed();
+    struct sums sums = {0};
 
     for (uint64_t seed = first; seed < first + (one ? 1 : SEEDS); seed++)
-        committed += run_seed(seed, voters, learners, changes);
-    assert_true(committed > 0); /* or nothing was tested */
+        run_seed(seed, voters, learners, changes, lease, &sums);
+    if (getenv("RAFTFS_VERBOSE"))
+        fprintf(stderr,
+                "%llu committed, %llu elections, %llu transfers, %llu changes, %llu installs, "
+                "%llu reads, of followers %llu, by lease %llu, %llu refused after it\n",
+                (unsigned long long)sums.committed, (unsigned long long)sums.elections,
+                (unsigned long long)sums.transfers, (unsigned long long)sums.changes,
+                (unsigned long long)sums.installs, (unsigned long long)sums.reads,
+                (unsigned long long)sums.forwarded, (unsigned long long)sums.by_lease,
+                (unsigned long long)sums.invalid);
+    assert_true(sums.committed > 0); /* or nothing was tested */
+    if (one)
+        return;
+    assert_true(sums.reads > 0 && (voters == 1 || (sums.forwarded > 0 && sums.transfers > 0)));
+    assert_true(changes == 0 || sums.changes > SEEDS);
+    assert_true(!lease || (sums.by_lease > SEEDS && sums.invalid > 0));
 }
 
 TEST(three_voters_agree_under_faults)
 {
-    run_seeds(3, 0, 0);
+    run_seeds(3, 0, 0, false);
 }
 
 TEST(four_voters_agree_under_faults)
 {
-    run_seeds(4, 0, 0);
+    run_seeds(4, 0, 0, false);
 }
 
 TEST(five_voters_agree_under_faults)
 {
-    run_seeds(5, 0, 0);
+    run_seeds(5, 0, 0, false);
 }
 
 TEST(three_voters_and_a_learner_agree_under_faults)
 {
-    run_seeds(3, 1, 0);
+    run_seeds(3, 1, 0, false);
 }
 
 TEST(a_group_of_one_survives_crashes)
 {
-    run_seeds(1, 0, 0);
+    run_seeds(1, 0, 0, false);
 }
 
 TEST(a_group_whose_members_change_agrees_under_faults)
 {
-    run_seeds(3, 0, 3000);
+    run_seeds(3, 0, 3000, false);
 }
 
 TEST(a_group_of_one_grows_and_shrinks_under_faults)
 {
-    run_seeds(1, 1, 3000);
+    run_seeds(1, 1, 3000, false);
+}
+
+TEST(leases_never_serve_what_is_stale)
+{
+    run_seeds(3, 0, 0, true);
+}
+
+TEST(leases_hold_while_members_change)
+{
+    run_seeds(2, 1, 3000, true);
 }
 
 T_MAIN(T(three_voters_agree_under_faults), T(four_voters_agree_under_faults),
        T(five_voters_agree_under_faults), T(three_voters_and_a_learner_agree_under_faults),
        T(a_group_of_one_survives_crashes), T(a_group_whose_members_change_agrees_under_faults),
-       T(a_group_of_one_grows_and_shrinks_under_faults))
+       T(a_group_of_one_grows_and_shrinks_under_faults), T(leases_never_serve_what_is_stale),
+       T(leases_hold_while_members_change))

@@ -2,101 +2,16 @@
 /* One core alone: what it refuses, and single messages whose cases a whole group rarely meets. */
 #include "tests/lib/t.h"
 #include "cluster/raft/print.h"
-
-static struct rng rng;
-static struct buf *payload; /* one byte, for all entries */
-
-static struct raft_entry entry(raft_index index, raft_term term)
-{
-    return (struct raft_entry){.term = term,
-                               .index = index,
-                               .time_ns = term * 1000 + index,
-                               .type = RAFT_ENTRY_DATA,
-                               .data = payload};
-}
-
-/* Node 2 of voters 1, 2, 3 and learner 4, with entries of the terms of a string, in term t. */
-static struct raft *node_with(const char *terms, raft_term t)
-{
-    struct raft_config c = {
-        .id = 2,
-        .conf = {.n_voters = 3, .n_learners = 1, .voters = {1, 2, 3}, .learners = {4}},
-        .election_ticks = 10,
-        .heartbeat_ticks = 3,
-        .apply_bytes_max = 1000,
-        .rng = &rng};
-    struct raft_entry e[20];
-    struct raft_restore s = {.hard = {.term = t}, .entries = e};
-    struct raft *r = NULL;
-
-    if (payload == NULL)
-        payload = buf_copy(bytes_str("x"));
-    rng_seed(&rng, 1);
-    for (; terms[s.n_entries]; s.n_entries++)
-        e[s.n_entries] = entry(s.n_entries + 1, (raft_term)(terms[s.n_entries] - '0'));
-    T_OK(raft_create(&c, &s, &r));
-    return r;
-}
-
-static struct raft_status status(const struct raft *r)
-{
-    struct raft_status st;
-    raft_get_status(r, &st);
-    return st;
-}
-
-static struct raft_msg append(raft_term term, raft_index prev, raft_term prev_term,
-                              const struct raft_entry *e, unsigned n)
-{
-    return (struct raft_msg){.type = RAFT_APPEND,
-                             .from = 1,
-                             .to = 2,
-                             .term = term,
-                             .index = prev,
-                             .log_term = prev_term,
-                             .entries = e,
-                             .n_entries = n};
-}
-
-/* All readies, every write completed; the last message sent stays in *ret_last. */
-static void settle(struct raft *r, struct raft_msg *ret_last)
-{
-    while (raft_has_ready(r)) {
-        struct raft_ready rd;
-        raft_ready(r, &rd);
-        if (rd.n_send > 0 && ret_last)
-            *ret_last = rd.send[rd.n_send - 1];
-        raft_index upto = rd.n_apply ? rd.apply[rd.n_apply - 1].index : 0;
-        if (rd.persist.ticket)
-            raft_persisted(r, rd.persist.ticket);
-        if (upto)
-            raft_applied(r, upto);
-    }
-}
-
-static struct raft *leader(void)
-{
-    struct raft *r = node_with("", 0);
-    struct raft_msg m = {.type = RAFT_PREVOTE_RESP, .from = 1, .to = 2, .term = 1};
-
-    raft_campaign(r);
-    T_OK(raft_step(r, &m));
-    settle(r, NULL);
-    m.type = RAFT_VOTE_RESP;
-    T_OK(raft_step(r, &m));
-    assert_int_equal(status(r).role, RAFT_LEADER);
-    settle(r, NULL);
-    return r;
-}
+#include "tests/unit/raft/lone.h"
 
 static void refused(struct raft *r, struct raft_msg m)
 {
     GString *before = g_string_new(NULL), *after = g_string_new(NULL);
-    struct raft_status st = status(r);
+    struct raft_status st = lone_status(r);
 
     raft_print_status(before, &st);
     T_ERR(ERR_INVALID, raft_step(r, &m));
-    st = status(r);
+    st = lone_status(r);
     raft_print_status(after, &st);
     assert_string_equal(before->str, after->str);
     g_string_free(before, true);
@@ -105,8 +20,8 @@ static void refused(struct raft *r, struct raft_msg m)
 
 TEST(a_message_for_or_from_somebody_else_is_refused)
 {
-    struct raft *r = node_with("112", 2);
-    struct raft_msg m = append(5, 3, 2, NULL, 0);
+    struct raft *r = lone_node("112", 2, false);
+    struct raft_msg m = lone_append(5, 3, 2, NULL, 0);
     struct raft_msg w = m;
     w.to = 3;
     refused(r, w);
@@ -117,14 +32,14 @@ TEST(a_message_for_or_from_somebody_else_is_refused)
     w.from = RAFT_NONE;
     refused(r, w);
     T_OK(raft_step(r, &m)); /* the message itself is fine */
-    assert_int_equal(status(r).leader, 1);
+    assert_int_equal(lone_status(r).leader, 1);
     raft_destroy(r);
 }
 
 TEST(an_unknown_type_is_refused)
 {
-    struct raft *r = node_with("112", 2);
-    struct raft_msg m = append(5, 3, 2, NULL, 0);
+    struct raft *r = lone_node("112", 2, false);
+    struct raft_msg m = lone_append(5, 3, 2, NULL, 0);
     m.type = 0;
     refused(r, m);
     m.type = (enum raft_msg_type)77;
@@ -134,9 +49,9 @@ TEST(an_unknown_type_is_refused)
 
 TEST(numbers_that_no_log_reaches_are_refused)
 {
-    struct raft *r = node_with("112", 2);
-    struct raft_entry e = entry(4, 3);
-    struct raft_msg m = append(3, 3, 2, &e, 1), w = m;
+    struct raft *r = lone_node("112", 2, false);
+    struct raft_entry e = lone_entry(4, 3);
+    struct raft_msg m = lone_append(3, 3, 2, &e, 1), w = m;
 
     w.term = 0;
     refused(r, w);
@@ -160,9 +75,9 @@ TEST(numbers_that_no_log_reaches_are_refused)
 
 TEST(entries_must_be_consecutive_with_terms_that_do_not_fall)
 {
-    struct raft *r = node_with("112", 2);
-    struct raft_entry ok[3] = {entry(4, 3), entry(5, 3), entry(6, 4)}, e[3];
-    struct raft_msg m = append(4, 3, 2, e, 3);
+    struct raft *r = lone_node("112", 2, false);
+    struct raft_entry ok[3] = {lone_entry(4, 3), lone_entry(5, 3), lone_entry(6, 4)}, e[3];
+    struct raft_msg m = lone_append(4, 3, 2, e, 3);
 
     memcpy(e, ok, sizeof(e));
     e[1].index = 6;
@@ -190,21 +105,21 @@ TEST(entries_must_be_consecutive_with_terms_that_do_not_fall)
     refused(r, m);
     memcpy(e, ok, sizeof(e));
     T_OK(raft_step(r, &m));
-    assert_int_equal(status(r).last, 6);
+    assert_int_equal(lone_status(r).last, 6);
     raft_destroy(r);
 }
 
 TEST(entries_of_types_that_cannot_be_obeyed_are_refused)
 {
-    struct raft *r = node_with("112", 2);
-    struct raft_entry e = entry(4, 3);
-    struct raft_msg m = append(3, 3, 2, &e, 1);
+    struct raft *r = lone_node("112", 2, false);
+    struct raft_entry e = lone_entry(4, 3);
+    struct raft_msg m = lone_append(3, 3, 2, &e, 1);
 
     e.type = RAFT_ENTRY_CONF; /* "x" is no configuration */
     refused(r, m);
     e.type = (enum raft_entry_type)9;
     refused(r, m);
-    e.type = RAFT_ENTRY_NOOP; /* with payload */
+    e.type = RAFT_ENTRY_NOOP; /* with lone_payload */
     refused(r, m);
     e.type = RAFT_ENTRY_DATA;
     e.data = NULL;
@@ -221,10 +136,10 @@ TEST(entries_of_types_that_cannot_be_obeyed_are_refused)
 
 TEST(an_index_without_a_term_names_nothing)
 {
-    struct raft *r = node_with("112", 2);
-    refused(r, append(3, 3, 0, NULL, 0));
-    refused(r, append(3, 0, 2, NULL, 0));
-    refused(r, append(3, 3, 4, NULL, 0)); /* prev is newer than the message */
+    struct raft *r = lone_node("112", 2, false);
+    refused(r, lone_append(3, 3, 0, NULL, 0));
+    refused(r, lone_append(3, 0, 2, NULL, 0));
+    refused(r, lone_append(3, 3, 4, NULL, 0)); /* prev is newer than the message */
     struct raft_msg v = {
         .type = RAFT_VOTE, .from = 1, .to = 2, .term = 3, .index = 5, .log_term = 3};
     refused(r, v); /* a candidate's term is newer than its log */
@@ -234,18 +149,18 @@ TEST(an_index_without_a_term_names_nothing)
 /* Dissertation 4.1: the sender may be under a newer configuration. */
 TEST(who_asks_need_not_be_a_voter_that_we_know)
 {
-    struct raft *r = node_with("112", 2);
-    struct raft_msg m = append(3, 3, 2, NULL, 0), last = {0};
+    struct raft *r = lone_node("112", 2, false);
+    struct raft_msg m = lone_append(3, 3, 2, NULL, 0), last = {0};
     m.from = 9;
     T_OK(raft_step(r, &m));
-    assert_int_equal(status(r).leader, 9);
+    assert_int_equal(lone_status(r).leader, 9);
     raft_destroy(r);
 
-    r = node_with("112", 2);
+    r = lone_node("112", 2, false);
     m = (struct raft_msg){
         .type = RAFT_VOTE, .from = 4, .to = 2, .term = 3, .index = 3, .log_term = 2};
     T_OK(raft_step(r, &m));
-    settle(r, &last);
+    lone_settle(r, &last);
     assert_int_equal(last.type, RAFT_VOTE_RESP);
     assert_false(last.reject);
     raft_destroy(r);
@@ -253,36 +168,36 @@ TEST(who_asks_need_not_be_a_voter_that_we_know)
 
 TEST(answers_of_strangers_are_ignored)
 {
-    struct raft *r = node_with("", 0);
+    struct raft *r = lone_node("", 0, false);
     struct raft_msg m = {.type = RAFT_PREVOTE_RESP, .from = 9, .to = 2, .term = 1};
     raft_campaign(r);
     T_OK(raft_step(r, &m));
-    assert_int_equal(status(r).role, RAFT_PRE_CANDIDATE);
+    assert_int_equal(lone_status(r).role, RAFT_PRE_CANDIDATE);
     m.term = 7;
     m.reject = true;
     T_OK(raft_step(r, &m));
-    assert_int_equal(status(r).term, 0);
+    assert_int_equal(lone_status(r).term, 0);
     m = (struct raft_msg){.type = RAFT_PREVOTE_RESP, .from = 4, .to = 2, .term = 1};
     T_OK(raft_step(r, &m)); /* a learner's does not count */
-    assert_int_equal(status(r).role, RAFT_PRE_CANDIDATE);
+    assert_int_equal(lone_status(r).role, RAFT_PRE_CANDIDATE);
     raft_destroy(r);
 }
 
 TEST(a_change_of_membership_must_make_sense)
 {
-    struct raft *r = node_with("112", 2);
+    struct raft *r = lone_node("112", 2, false);
     struct raft_conf to = {.n_voters = 3, .voters = {1, 2, 3}};
     raft_index index = 77;
     raft_term term = 77;
 
     T_ERR(ERR_NOT_LEADER, raft_change_conf(r, &to, 1, &index, &term));
     raft_destroy(r);
-    r = leader(); /* alone with its no-op: nobody else has acknowledged it */
+    r = lone_leader(false); /* alone with its no-op: nobody else has acknowledged it */
     T_ERR(ERR_BUSY, raft_change_conf(r, &to, 1, &index, &term));
     struct raft_msg m = {.type = RAFT_APPEND_RESP, .from = 1, .to = 2, .term = 1, .index = 1};
     T_OK(raft_step(r, &m));
-    settle(r, NULL);
-    assert_int_equal(status(r).applied, 1);
+    lone_settle(r, NULL);
+    assert_int_equal(lone_status(r).applied, 1);
 
     to.n_voters = 0;
     T_ERR(ERR_INVALID, raft_change_conf(r, &to, 1, &index, &term));
@@ -328,15 +243,15 @@ TEST(membership_has_one_text_and_nothing_else_is_read_as_it)
 
 TEST(two_leaders_of_one_term_are_refused)
 {
-    struct raft *r = node_with("112", 2);
-    struct raft_msg m = append(3, 3, 2, NULL, 0);
+    struct raft *r = lone_node("112", 2, false);
+    struct raft_msg m = lone_append(3, 3, 2, NULL, 0);
     T_OK(raft_step(r, &m));
     m.from = 3;
     refused(r, m);
     raft_destroy(r);
 
-    r = leader();
-    m = append(1, 0, 0, NULL, 0); /* and we lead this one */
+    r = lone_leader(false);
+    m = lone_append(1, 0, 0, NULL, 0); /* and we lead this one */
     refused(r, m);
     m.type = RAFT_HEARTBEAT;
     refused(r, m);
@@ -345,7 +260,7 @@ TEST(two_leaders_of_one_term_are_refused)
 
 TEST(an_answer_cannot_know_more_than_the_leader)
 {
-    struct raft *r = leader(); /* last 1, no read round yet */
+    struct raft *r = lone_leader(false); /* last 1, no read round yet */
     struct raft_msg m = {.type = RAFT_APPEND_RESP, .from = 1, .to = 2, .term = 1, .index = 2};
     refused(r, m);
     m = (struct raft_msg){.type = RAFT_HEARTBEAT_RESP, .from = 1, .to = 2, .term = 1, .index = 2};
@@ -363,7 +278,7 @@ TEST(an_answer_cannot_know_more_than_the_leader)
 
 TEST(a_heartbeat_cannot_commit_what_was_never_acknowledged)
 {
-    struct raft *r = node_with("112", 2);
+    struct raft *r = lone_node("112", 2, false);
     struct raft_msg m = {.type = RAFT_HEARTBEAT, .from = 1, .to = 2, .term = 3, .commit = 4};
     refused(r, m);
     raft_destroy(r);
@@ -373,20 +288,20 @@ TEST(a_heartbeat_cannot_commit_what_was_never_acknowledged)
  * may not agree. */
 TEST(commit_goes_no_further_than_the_message_checks)
 {
-    struct raft *r = node_with("1122", 2);
-    struct raft_msg m = append(3, 2, 1, NULL, 0);
+    struct raft *r = lone_node("1122", 2, false);
+    struct raft_msg m = lone_append(3, 2, 1, NULL, 0);
     m.commit = 4;
     T_OK(raft_step(r, &m));
-    assert_int_equal(status(r).commit, 2);
+    assert_int_equal(lone_status(r).commit, 2);
     raft_destroy(r);
 }
 
 TEST(what_is_acknowledged_ends_with_the_message)
 {
-    struct raft *r = node_with("1122", 2);
-    struct raft_msg m = append(3, 2, 1, NULL, 0), last = {0};
+    struct raft *r = lone_node("1122", 2, false);
+    struct raft_msg m = lone_append(3, 2, 1, NULL, 0), last = {0};
     T_OK(raft_step(r, &m));
-    settle(r, &last);
+    lone_settle(r, &last);
     assert_int_equal(last.type, RAFT_APPEND_RESP);
     assert_false(last.reject);
     assert_int_equal(last.index, 2);
@@ -395,36 +310,36 @@ TEST(what_is_acknowledged_ends_with_the_message)
 
 TEST(an_append_from_before_the_base_is_acknowledged_up_to_commit)
 {
-    struct raft *r = node_with("1122", 2);
-    struct raft_entry e[2] = {entry(1, 1), entry(2, 1)};
-    struct raft_msg m = append(3, 4, 2, NULL, 0), last = {0};
+    struct raft *r = lone_node("1122", 2, false);
+    struct raft_entry e[2] = {lone_entry(1, 1), lone_entry(2, 1)};
+    struct raft_msg m = lone_append(3, 4, 2, NULL, 0), last = {0};
     m.commit = 4;
     T_OK(raft_step(r, &m));
-    settle(r, NULL);
+    lone_settle(r, NULL);
     raft_compact(r, 3);
-    m = append(3, 0, 0, e, 2);
+    m = lone_append(3, 0, 0, e, 2);
     T_OK(raft_step(r, &m));
-    settle(r, &last);
+    lone_settle(r, &last);
     assert_int_equal(last.index, 4);
-    assert_int_equal(status(r).last, 4);
+    assert_int_equal(lone_status(r).last, 4);
     raft_destroy(r);
 }
 
 TEST(proposals_have_limits)
 {
-    struct raft *r = node_with("112", 2);
+    struct raft *r = lone_node("112", 2, false);
     raft_index index = 77;
     raft_term term = 77;
     struct buf *big = buf_alloc(RAFT_ENTRY_BYTES_MAX + 1);
 
-    T_ERR(ERR_NOT_LEADER, raft_propose(r, payload, 1, &index, &term));
+    T_ERR(ERR_NOT_LEADER, raft_propose(r, lone_payload, 1, &index, &term));
     raft_destroy(r);
-    r = leader();
+    r = lone_leader(false);
     T_ERR(ERR_TOO_BIG, raft_propose(r, big, 1, &index, &term));
     T_ERR(ERR_INVALID, raft_propose(r, NULL, 1, &index, &term));
-    T_ERR(ERR_INVALID, raft_propose(r, payload, UINT64_MAX, &index, &term));
+    T_ERR(ERR_INVALID, raft_propose(r, lone_payload, UINT64_MAX, &index, &term));
     assert_int_equal(index, 77);
-    T_OK(raft_propose(r, payload, 1, &index, &term));
+    T_OK(raft_propose(r, lone_payload, 1, &index, &term));
     assert_int_equal(index, 2);
     assert_int_equal(term, 1);
     buf_unref(big);
@@ -434,14 +349,14 @@ TEST(proposals_have_limits)
 /* DESIGN 3.4: entry time = max(leader's clock, last + 1). */
 TEST(time_in_the_log_rises_though_the_clock_may_fall)
 {
-    struct raft *r = leader();
+    struct raft *r = lone_leader(false);
     raft_index index;
     raft_term term;
     struct raft_ready rd;
 
-    T_OK(raft_propose(r, payload, 5000, &index, &term));
-    T_OK(raft_propose(r, payload, 4000, &index, &term));
-    T_OK(raft_propose(r, payload, 9000, &index, &term));
+    T_OK(raft_propose(r, lone_payload, 5000, &index, &term));
+    T_OK(raft_propose(r, lone_payload, 4000, &index, &term));
+    T_OK(raft_propose(r, lone_payload, 9000, &index, &term));
     raft_ready(r, &rd);
     assert_int_equal(rd.persist.n_entries, 3);
     assert_int_equal(rd.persist.entries[0].time_ns, 5000);
@@ -457,8 +372,8 @@ TEST(what_was_stored_wrongly_is_not_started_from)
                             .election_ticks = 10,
                             .heartbeat_ticks = 3,
                             .apply_bytes_max = 1000,
-                            .rng = &rng};
-    struct raft_entry e[2] = {entry(6, 2), entry(7, 2)};
+                            .rng = &lone_rng};
+    struct raft_entry e[2] = {lone_entry(6, 2), lone_entry(7, 2)};
     struct raft_restore ok = {.hard = {.term = 2},
                               .snap_index = 5,
                               .snap_term = 2,
@@ -496,7 +411,7 @@ TEST(the_log_may_be_ahead_of_the_term_on_disk)
                             .election_ticks = 10,
                             .heartbeat_ticks = 3,
                             .apply_bytes_max = 1000,
-                            .rng = &rng};
+                            .rng = &lone_rng};
     struct raft_ready rd;
     struct raft *r = NULL;
 
@@ -510,18 +425,18 @@ TEST(the_log_may_be_ahead_of_the_term_on_disk)
 
 TEST(leadership_goes_to_voters_only_and_to_one_at_a_time)
 {
-    struct raft *r = node_with("112", 2);
+    struct raft *r = lone_node("112", 2, false);
     T_ERR(ERR_NOT_LEADER, raft_transfer(r, 1));
     assert_int_equal(raft_transfer_choice(r), RAFT_NONE);
     raft_destroy(r);
 
-    r = leader();
+    r = lone_leader(false);
     T_ERR(ERR_NOT_FOUND, raft_transfer(r, 9));
     T_ERR(ERR_INVALID, raft_transfer(r, 4)); /* the learner */
     T_OK(raft_transfer(r, 2));               /* leads already */
-    assert_int_equal(status(r).transfer_to, RAFT_NONE);
+    assert_int_equal(lone_status(r).transfer_to, RAFT_NONE);
     T_OK(raft_transfer(r, 1));
-    assert_int_equal(status(r).transfer_to, 1);
+    assert_int_equal(lone_status(r).transfer_to, 1);
     T_OK(raft_transfer(r, 1));
     T_ERR(ERR_BUSY, raft_transfer(r, 3));
     raft_destroy(r);
@@ -529,7 +444,7 @@ TEST(leadership_goes_to_voters_only_and_to_one_at_a_time)
 
 TEST(the_voter_with_the_longest_log_is_chosen)
 {
-    struct raft *r = leader();
+    struct raft *r = lone_leader(false);
     struct raft_msg m = {.type = RAFT_APPEND_RESP, .from = 3, .to = 2, .term = 1, .index = 1};
 
     T_OK(raft_step(r, &m));
@@ -542,8 +457,8 @@ TEST(the_voter_with_the_longest_log_is_chosen)
 
 TEST(only_a_vote_can_be_for_a_transfer_and_only_the_leader_can_order_one)
 {
-    struct raft *r = node_with("112", 2);
-    struct raft_msg m = append(3, 3, 2, NULL, 0);
+    struct raft *r = lone_node("112", 2, false);
+    struct raft_msg m = lone_append(3, 3, 2, NULL, 0);
     T_OK(raft_step(r, &m));
     m.transfer = true;
     refused(r, m);
@@ -551,8 +466,8 @@ TEST(only_a_vote_can_be_for_a_transfer_and_only_the_leader_can_order_one)
     refused(r, m); /* 1 leads */
     m.from = 1;
     T_OK(raft_step(r, &m));
-    assert_int_equal(status(r).role, RAFT_CANDIDATE);
-    assert_int_equal(status(r).term, 4);
+    assert_int_equal(lone_status(r).role, RAFT_CANDIDATE);
+    assert_int_equal(lone_status(r).term, 4);
     raft_destroy(r);
 }
 
@@ -562,16 +477,17 @@ TEST(nonsense_is_survived)
     struct rng seed = t_rng();
 
     for (int round = 0; round < 300; round++) {
-        struct raft *r = rng_chance(&seed, 500000) ? leader() : node_with("11223", 3);
+        struct raft *r =
+            rng_chance(&seed, 500000) ? lone_leader(false) : lone_node("11223", 3, false);
         for (int i = 0; i < 200; i++) {
             struct raft_entry e[3];
             uint64_t pick[] = {0, 1, 2, 3, 4, 5, 6, 1ull << 62, UINT64_MAX};
 #define ANY() pick[rng_below(&seed, ARRAY_LEN(pick))]
             for (unsigned k = 0; k < 3; k++) {
-                e[k] = entry(ANY(), ANY());
+                e[k] = lone_entry(ANY(), ANY());
                 e[k].type = (enum raft_entry_type)rng_below(&seed, 5);
             }
-            struct raft_msg m = {.type = (enum raft_msg_type)rng_below(&seed, RAFT_TIMEOUT_NOW + 2),
+            struct raft_msg m = {.type = (enum raft_msg_type)rng_below(&seed, RAFT_READ_RESP + 2),
                                  .from = (raft_id)rng_below(&seed, 5),
                                  .to = (raft_id)rng_between(&seed, 1, 2),
                                  .term = ANY(),
@@ -579,16 +495,17 @@ TEST(nonsense_is_survived)
                                  .log_term = ANY(),
                                  .reject = rng_chance(&seed, 500000),
                                  .transfer = rng_chance(&seed, 100000),
+                                 .lease = rng_chance(&seed, 100000),
                                  .hint = ANY(),
                                  .hint_term = ANY(),
                                  .read_round = ANY(),
                                  .entries = e,
                                  .n_entries = (unsigned)rng_below(&seed, 4)};
 #undef ANY
-            struct raft_status before = status(r);
+            struct raft_status before = lone_status(r);
             if (raft_step(r, &m) < 0)
-                assert_int_equal(status(r).term, before.term);
-            settle(r, NULL);
+                assert_int_equal(lone_status(r).term, before.term);
+            lone_settle(r, NULL);
         }
         raft_destroy(r);
     }
