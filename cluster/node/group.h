@@ -58,6 +58,7 @@ struct group {
     enum raft_role role;
     raft_id leader;
     bool leading; /* told to env.on_lead */
+    bool leaving; /* handed over by node_leave */
 
     bool leader_seen;     /* since the start */
     uint64_t campaign_at; /* tick; 0: not due yet */

@@ -89,6 +89,10 @@ struct node {
     bool log_full;       /* a log write found no room and waits for it */
     uint64_t full_since; /* tick */
     struct node_counters counters;
+
+    void (*left)(void *ctx); /* leave.c: not NULL while it leaves */
+    void *left_ctx;
+    uint64_t leave_at; /* tick */
 };
 
 void node_log(struct node *n, enum log_level level, const char *fmt, ...) PRINTF_LIKE(3, 4);

@@ -52,6 +52,7 @@ struct daemon {
     size_t n_started;  /* of services, that are told of things */
     size_t n_stopping; /* that are being stopped */
     _Atomic bool services_stopped;
+    bool hand_over;    /* what this node leads, before the end */
 };
 
 /* --- what the node asks of its host ------------------------------------------------------------
@@ -232,6 +233,18 @@ static int start(struct daemon *d, int parent_fd, struct errmsg *msg)
     return err;
 }
 
+static void on_left(void *ctx)
+{
+    struct daemon *d = ctx;
+    host_stop(d->host);
+}
+
+static void leave(void *arg)
+{
+    struct daemon *d = arg;
+    node_leave(d->node, on_left, d);
+}
+
 static void *stop_services(void *arg)
 {
     struct daemon *d = arg;
@@ -239,13 +252,16 @@ static void *stop_services(void *arg)
         if (services[i]->stop)
             services[i]->stop(d->services[i]);
     d->services_stopped = true;
-    host_stop(d->host);
+    if (d->hand_over)
+        host_post(d->host, leave, d);
+    else
+        host_stop(d->host);
     return NULL;
 }
 
-/* The loop goes on until they have stopped, or time is over, or a second signal comes. Then the
- * process ends at once: that is always safe, crash and shutdown are one path, and whatever tasks
- * are still running end with it. */
+/* The loop goes on until they have stopped and leadership is handed over, or time is over, or a
+ * second signal comes. Then the process ends at once: that is always safe, crash and shutdown are
+ * one path, and whatever tasks are still running end with it. */
 static void run_until_services_stopped(struct daemon *d)
 {
     pthread_t thread;
@@ -312,6 +328,7 @@ static int run(const struct options *o)
                   d.conf.node, d.conf.cluster, d.conf.listen[0], d.conf.data);
         int number = host_run(d.host, d.node);
         log_event(LOG_INFO, "stop why=\"%s\"", number ? strsignal(number) : "the parent ended");
+        d.hand_over = number != 0 && d.tls; /* of a private store the other replicas end, too */
         run_until_services_stopped(&d);
     }
     finish(&d);

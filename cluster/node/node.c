@@ -3,6 +3,7 @@
 #include "cluster/node/compact.h"
 #include "cluster/node/conn.h"
 #include "cluster/node/group.h"
+#include "cluster/node/leave.h"
 #include "cluster/node/members.h"
 #include "cluster/node/peer.h"
 #include "cluster/node/space.h"
@@ -351,6 +352,7 @@ void node_tick(struct node *n)
     arena_reset(&n->round);
     if (!n->starting)
         each_group(n, group_tick);
+    leave_tick(n);
     peers_tick(n);
     conns_tick(n);
     if (n->now % HOUSE_TICKS != 0)

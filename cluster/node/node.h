@@ -77,6 +77,11 @@ void node_round(struct node *n);
 /* True while a round would do something without new input (e.g. a batch became ready). */
 bool node_has_work(const struct node *n);
 
+/* A clean end: hands over what this node leads to the voter with the longest log, and calls left
+ * once another leads it, if it leads nothing at once, in any case after an election time-out. It
+ * may be called from inside. The host goes on with input, ticks and rounds until then. */
+void node_leave(struct node *n, void (*left)(void *ctx), void *ctx);
+
 /* Answers a request of on_other; the conn may be gone (then nothing happens): name it by its token.
  */
 uint64_t node_conn_token(struct node *n, struct net_conn *c);
