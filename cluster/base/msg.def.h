@@ -121,6 +121,9 @@ enum hello_purpose { HELLO_MAIN = 0, HELLO_BULK = 1 };
     F(U16, status) F(U32, node) F(U64, uptime_ms) F(BYTES, note) F(U64, disk_free)                 \
     L(group_status, groups, 64) L(counter, counters, 256)
 
+/* Answered by STATUS when the group is led by that node, or it is known that it will not be. */
+#define LEADER_MOVE_FIELDS(F, L) F(U32, gid) F(U32, node)
+
 /* Raft between nodes: several messages of several groups may share a frame's round, not a frame.
  * reject: bit 0 that itself, bit 1 a VOTE's transfer flag, bit 2 a HEARTBEAT_RESP's lease flag. */
 #define RAFT_WIRE_FIELDS(F, L)                                                                     \
@@ -167,6 +170,7 @@ enum hello_purpose { HELLO_MAIN = 0, HELLO_BULK = 1 };
     X(locate_reply, 21, LOCATE_REPLY_FIELDS)                                                       \
     X(node_status, 22, NODE_STATUS_FIELDS)                                                         \
     X(node_status_reply, 23, NODE_STATUS_REPLY_FIELDS)                                             \
+    X(leader_move, 24, LEADER_MOVE_FIELDS)                                                         \
     X(raft_wire, 30, RAFT_WIRE_FIELDS)                                                             \
     X(snap_chunk, 31, SNAP_CHUNK_FIELDS)                                                           \
     X(snap_ack, 32, SNAP_ACK_FIELDS)                                                               \

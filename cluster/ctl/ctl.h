@@ -42,6 +42,7 @@ const char *ctl_nearest(const char *word, const char *const names[]);
 
 int cmd_init(struct ctl *ctl, const struct ctl_command *self, int argc, char **argv);
 int cmd_status(struct ctl *ctl, const struct ctl_command *self, int argc, char **argv);
+int cmd_leader(struct ctl *ctl, const struct ctl_command *self, int argc, char **argv);
 int cmd_get(struct ctl *ctl, const struct ctl_command *self, int argc, char **argv);
 int cmd_put(struct ctl *ctl, const struct ctl_command *self, int argc, char **argv);
 int cmd_del(struct ctl *ctl, const struct ctl_command *self, int argc, char **argv);

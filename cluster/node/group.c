@@ -2,6 +2,7 @@
 /* A replica's life: what it finds on disk at start, its clock, the requests it takes. */
 #include "cluster/node/group.h"
 #include "cluster/node/check.h"
+#include "cluster/node/move.h"
 #include "cluster/node/outage.h"
 #include "cluster/node/peer.h"
 #include "cluster/node/request.h"
@@ -185,6 +186,7 @@ fail:
 static void free_requests(struct group *g)
 {
     struct proposal *p;
+    request_destroy(g->move);
     while ((p = g_queue_pop_head(&g->proposals)) != NULL) {
         request_destroy(p->request);
         g_free(p);
@@ -253,6 +255,7 @@ static void campaign_at_start(struct group *g)
 
 void group_tick(struct group *g)
 {
+    move_tick(g);
     if (g->paused)
         return;
     raft_tick(g->raft);

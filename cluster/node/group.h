@@ -63,6 +63,10 @@ struct group {
     bool leader_seen;     /* since the start */
     uint64_t campaign_at; /* tick; 0: not due yet */
 
+    struct request *move; /* move.c: NULL, or waits for move_to to lead */
+    raft_id move_to;
+    uint64_t move_until; /* tick */
+
     raft_index applied;
     raft_term applied_term;
     uint64_t applied_time;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cluster/node/serve.h"
 #include "cluster/node/check.h"
+#include "cluster/node/move.h"
 #include "cluster/node/peer.h"
 #include "cluster/node/request.h"
 #include "cluster/node/session.h"
@@ -254,6 +255,23 @@ static int on_check_ask(struct conn *c, uint64_t id, struct bytes body)
     return checks_ask(c, id, &m, body);
 }
 
+static int on_leader_move(struct conn *c, uint64_t id, struct bytes body)
+{
+    struct node *n = c->node;
+    struct msg_leader_move m;
+    if (dec_leader_move(body, &n->scratch, &m) < 0)
+        return MALFORMED;
+    struct group *g = node_group(n, m.gid);
+    struct request *r = request_create(n, c, id, MSG_leader_move, body);
+    if (!r)
+        conn_answer_status(n, c->token, id, -ERR_BUSY, 0, "too many requests are under way");
+    else if (!g)
+        request_fail(r, -ERR_NOT_FOUND, 0, "there is no such group");
+    else
+        move_leader(g, r, m.node);
+    return 0;
+}
+
 /* --- between members -------------------------------------------------------------------------- */
 
 static int on_raft(struct conn *c, uint64_t id, struct bytes body)
@@ -318,6 +336,7 @@ static const struct service services[] = {
     {MSG_node_status, ANYONE, false, on_node_status},
     {MSG_check, MAY(ROLE_ADMIN), false, on_check},
     {MSG_check_ask, MAY(ROLE_ADMIN), false, on_check_ask},
+    {MSG_leader_move, MAY(ROLE_ADMIN), false, on_leader_move},
     {MSG_raft_wire, MAY(ROLE_NODE), true, on_raft},
     {MSG_snap_chunk, MAY(ROLE_NODE), true, on_snap_chunk},
     {MSG_snap_ack, MAY(ROLE_NODE), true, on_snap_ack},

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # SIGTERM to the leader: it hands over before it ends, so the next term is the very next one (an
-# election after a time-out might need more) and a stream of writes sees no error.
+# election after a time-out might need more) and a stream of writes sees no error. The same for
+# raftfsctl leader move.
 . "$(dirname "$0")/lib.sh"
 cluster_start 3
 
@@ -39,6 +40,22 @@ for round in 1 2 3; do
     more
     same "$(term)" $((before + 1)) "the term after n$old is back"
 done
+
+old=$(leader)
+new=$((old % 3 + 1))
+before=$(term) || fail "no term"
+say "an operator moves the leader from n$old to n$new"
+# A node that has just come back may not be linked with the leader yet: that is told, and harmless.
+moved() { ctl leader move "n$new" >said; }
+wait_for 20 moved || fail "leader move"
+same "$(cat said)" "n$new leads group 0" "leader move"
+same "$(leader)" "$new" "the leader after the move"
+same "$(term)" $((before + 1)) "the term after the move"
+more
+expect_fail ctl leader move n9 -- "n9 is no member of group 0"
+expect_fail ctl leader move x -- "is no node"
+expect_fail ctl leader move --group 5 n1 -- "no such group"
+expect_fail raftfsctl -c "$T/cluster/client.conf" leader move n1 -- "may not do this"
 : >stop
 wait $writer_pid || fail "the writer saw an error: $(cat errors)"
 same "$(wc -c <errors)" 0 "bytes of errors"
