@@ -98,15 +98,27 @@ static void promise_entries(struct sim_node *sn, raft_term term, raft_index inde
     p->ack_term = term;
 }
 
+static bool is_ask(unsigned type)
+{
+    return type == RAFT_PREVOTE || type == RAFT_VOTE || type == RAFT_APPEND ||
+           type == RAFT_HEARTBEAT;
+}
+
 void check_sent(struct sim_node *sn, struct bytes bytes)
 {
     struct arena a = {0};
     struct msg_raft_wire m;
     struct frame f;
     size_t used;
-    if (frame_parse(bytes, &f, &used) < 0 || f.type != MSG_raft_wire ||
-        dec_raft_wire(f.body, &a, &m) < 0)
+    if (frame_parse(bytes, &f, &used) < 0)
         return;
+    if (f.type == MSG_snap_chunk)
+        sn->traffic.snap_bytes += bytes.n;
+    if (f.type != MSG_raft_wire || dec_raft_wire(f.body, &a, &m) < 0)
+        return;
+    sn->traffic.asks += is_ask(m.type);
+    sn->traffic.frames++;
+    sn->traffic.bytes += bytes.n;
     if (m.type == RAFT_VOTE)
         promise_vote(sn, m.term, sn->id);
     else if (m.type == RAFT_VOTE_RESP && !m.reject)
@@ -230,6 +242,8 @@ void check_batch(struct sim_node *sn, const struct store_write *w, size_t n)
     CHECK(s, batch_entry(w, n, &index, &e) && index > 0,
           "node %u writes a batch without its applied index", sn->id);
     e.state = state_hash(state_real(sn), &stored);
+    if (s->on_batch)
+        s->on_batch(sn, index, w, n);
     const struct applied *known = applied_at(s->check, index);
     if (!known) {
         first_there(s, index, &e);

@@ -9,7 +9,7 @@
 
 /* --- links ------------------------------------------------------------------------------------ */
 
-static void dial(struct sim_client *k, unsigned node)
+void client_dial(struct sim_client *k, unsigned node)
 {
     if (!k->links[node].conn)
         k->links[node] = (struct client_link){net_client_dial(k->sim, k, node), false};
@@ -28,8 +28,15 @@ static void other_target(struct sim_client *k)
     k->target = 1 + (unsigned)rng_below(&k->sim->client_rng, k->sim->n);
 }
 
+static void give_up(struct sim_client *k, struct client_request *r);
+
+/* Of one that is asked once only, this is the end. */
 static void again(struct sim_client *k, struct client_request *r)
 {
+    if (r->once) {
+        give_up(k, r);
+        return;
+    }
     r->sent = false;
     r->retry_at = k->sim->now + MS(10) + rng_below(&k->sim->client_rng, MS(150));
 }
@@ -38,11 +45,15 @@ static void again(struct sim_client *k, struct client_request *r)
 static void forget_link(struct sim_client *k, unsigned node)
 {
     k->links[node] = (struct client_link){0};
+    GPtrArray *lost = g_ptr_array_new();
     for (guint i = 0; i < k->requests->len; i++) {
         struct client_request *r = g_ptr_array_index(k->requests, i);
-        if (r->sent && r->sent_to == node)
-            again(k, r);
+        if (r->sent ? r->sent_to == node : r->once && r->target == node)
+            g_ptr_array_add(lost, r);
     }
+    for (guint i = 0; i < lost->len; i++)
+        again(k, g_ptr_array_index(lost, i));
+    g_ptr_array_free(lost, TRUE);
 }
 
 static void hang_up(struct sim_client *k, unsigned node)
@@ -75,9 +86,12 @@ void client_on_close(struct sim_client *k, struct net_conn *nc)
 
 /* --- the end of requests ---------------------------------------------------------------------- */
 
-static void take_out(struct sim_client *k, struct client_request *r)
+static void take_out(struct sim_client *k, struct client_request *r,
+                     const struct model_reply *reply)
 {
     g_ptr_array_remove(k->requests, r);
+    if (k->on_done && (r->kind == ASK_TXN || r->kind == ASK_WAIT))
+        k->on_done(k, r, reply);
     request_free(r);
 }
 
@@ -89,7 +103,7 @@ static void give_up(struct sim_client *k, struct client_request *r)
         history_drop(s->history, r->hist);
     if (r->seq > 0)
         s->counters.unknown_ops++;
-    take_out(k, r);
+    take_out(k, r, NULL);
 }
 
 static void lose_session(struct sim_client *k)
@@ -143,15 +157,17 @@ static void finish_txn(struct sim_client *k, struct client_request *r, struct by
     if (r->seq > 0)
         k->answers[r->number % ANSWERS_KEPT] =
             (struct client_answer){r->number, hash_bytes(0, body)};
+    struct model_reply reply = {.status = m->status, .failed = m->failed, .time = m->time};
     if (r->hist) {
         request_reply(k, r, m, &r->hist->reply);
+        reply = r->hist->reply;
         history_return(s->history, r->hist, s->now);
         remember(k, r, &r->hist->reply);
         CHECK(s, r->kind != ASK_WAIT || m->reads[0].version != r->wait_version,
               "client %u: WAIT answers with the version it waits to change", k->id);
     }
     say_done(k, r);
-    take_out(k, r);
+    take_out(k, r, &reply);
 }
 
 /* The request is done, so any further answer to it must be the same result, if it is one. */
@@ -226,7 +242,7 @@ static void on_session_reply(struct sim_client *k, struct client_request *r,
         k->next_keepalive_at = s->now + MS(SESSION_KEEPALIVE_MS);
     }
     trace_line(s, "client %u has session %" G_GUINT64_FORMAT, k->id, k->session);
-    take_out(k, r);
+    take_out(k, r, NULL);
 }
 
 static void on_answer(struct sim_client *k, struct client_request *r, const struct frame *f,
@@ -250,7 +266,7 @@ static void on_answer(struct sim_client *k, struct client_request *r, const stru
         }
         CHECK(s, r->kind == ASK_KEEPALIVE, "client %u: status 0 for a request", k->id);
         heard(k, r);
-        take_out(k, r);
+        take_out(k, r, NULL);
     } else {
         sim_fail(s, "client %u: a malformed answer of type %u", k->id, f->type);
     }
@@ -283,7 +299,7 @@ void client_on_frame(struct sim_client *k, struct net_conn *nc, const struct fra
 static void begin(struct sim_client *k, struct client_request *r)
 {
     struct sim *s = k->sim;
-    bool writes = r->txn.n_writes > 0 || r->ballast > 0;
+    bool writes = r->txn.n_writes > 0 || r->ballast > 0 || r->command > 0;
     if (writes)
         r->seq = ++k->last_seq;
     if (r->object != NO_OBJECT) {
@@ -333,6 +349,8 @@ static void think(struct sim_client *k)
 static void push(struct sim_client *k, struct client_request *r)
 {
     struct sim *s = k->sim;
+    if (r->sent && r->once)
+        return;
     if (r->sent && s->now - r->sent_at > r->patience) {
         /* No answer: ask somebody else, sometimes with the first attempt still under way. */
         if (rng_below(&s->client_rng, 3) == 0)
@@ -343,10 +361,11 @@ static void push(struct sim_client *k, struct client_request *r)
     }
     if (r->sent || s->now < r->retry_at)
         return;
-    if (!k->links[k->target].conn)
-        dial(k, k->target);
-    if (k->links[k->target].greeted)
-        request_send(k, r, k->target);
+    unsigned target = r->target ? r->target : k->target;
+    if (!k->links[target].conn)
+        client_dial(k, target);
+    if (k->links[target].greeted)
+        request_send(k, r, target);
     else if (s->now - MAX(r->called_at, r->retry_at) > SEC(1) && rng_below(&s->client_rng, 20) == 0)
         other_target(k);
 }
@@ -369,6 +388,13 @@ static void client_run(struct sim *s, struct event *e)
             push(k, g_ptr_array_index(k->requests, i));
     }
     client_later(k, MS(1) + rng_below(&s->client_rng, STEP_MAX));
+}
+
+void client_ask(struct sim_client *k, struct client_request *r)
+{
+    ASSERT(k->session > 0);
+    begin(k, r);
+    push(k, r);
 }
 
 /* --- life ------------------------------------------------------------------------------------- */
@@ -407,14 +433,15 @@ void client_sleep(struct sim_client *k, uint64_t for_how_long)
 void clients_init(struct sim *s)
 {
     s->clients = g_ptr_array_new();
-    s->history = history_create(workload_objects());
+    unsigned objects = s->profile.histories ? s->profile.histories : workload_objects();
+    s->history = history_create(objects);
     for (unsigned i = 0; i < s->profile.clients; i++) {
         struct sim_client *k = g_new0(struct sim_client, 1);
         k->sim = s;
         k->id = i;
         k->requests = g_ptr_array_new();
         k->ops_left = s->profile.ops_per_client;
-        k->stubborn = rng_below(&s->client_rng, 3) == 0;
+        k->stubborn = !s->options.profile && rng_below(&s->client_rng, 3) == 0;
         k->next_op_at = rng_below(&s->client_rng, SEC(3));
         g_ptr_array_add(s->clients, k);
         other_target(k);

@@ -11,7 +11,7 @@
 #include "tests/sim/linear.h"
 #include "tests/sim/sim.h"
 
-#define CLIENT_KNOWN   8 /* objects */
+#define CLIENT_KNOWN   128 /* objects */
 #define NO_OBJECT      UINT32_MAX
 #define ANSWERS_KEPT   64
 #define CLIENT_WAIT_MS 2000
@@ -28,6 +28,11 @@ struct client_request {
     unsigned object; /* NO_OBJECT: no history */
     struct hist_op *hist;
     uint32_t ballast; /* bytes of a large value beside the model's world */
+    /* A script's: puts this number, followed by zeroes up to `ballast` bytes, under `slot`. */
+    uint64_t command, slot;
+    bool once;       /* asked at one node, never again: an end without answer is one */
+    unsigned target; /* the node; 0: the client's */
+    void *user;
     uint64_t wait_version;
 
     unsigned attempts;
@@ -62,10 +67,17 @@ struct sim_client {
     struct client_answer answers[ANSWERS_KEPT];
     /* What it read last, for compares. */
     struct model_read known[CLIENT_KNOWN][MODEL_CELLS];
+    /* A script's: a request of client_ask has ended. NULL: nobody knows how. It may ask again. */
+    void (*on_done)(struct sim_client *k, struct client_request *r,
+                    const struct model_reply *reply);
+    void *user;
 };
 
 void clients_init(struct sim *s);
 void clients_finish(struct sim *s);
+/* A request that a script has made goes out at once. The client has a session. */
+void client_ask(struct sim_client *k, struct client_request *r);
+void client_dial(struct sim_client *k, unsigned node); /* nothing if it has a link */
 void client_die(struct sim_client *k, uint64_t for_how_long);
 /* It does nothing for a while, maybe longer than its session lives, and then goes on. */
 void client_sleep(struct sim_client *k, uint64_t for_how_long);
@@ -83,6 +95,8 @@ void client_on_close(struct sim_client *k, struct net_conn *nc);
 struct client_request *request_new(struct sim_client *k, enum request_kind kind);
 void request_free(struct client_request *r);
 void request_send(struct sim_client *k, struct client_request *r, unsigned node);
+/* Where a command lies, as a client names it. */
+struct bytes request_command_key(struct arena *a, uint64_t slot);
 /* The answer of a transaction as the model has it; the run fails if it makes no sense. */
 void request_reply(struct sim_client *k, const struct client_request *r,
                    const struct msg_txn_reply *m, struct model_reply *ret);

@@ -540,3 +540,15 @@ void sim_disk_power_loss(struct sim_disk *d)
         name_set(d->names, path, inode);
     d->fail_sync_in = d->crash_sync_in = 0;
 }
+
+uint64_t sim_disk_bytes(const struct sim_disk *d, const char *prefix)
+{
+    GHashTableIter it;
+    gpointer path, inode;
+    uint64_t n = 0;
+    g_hash_table_iter_init(&it, d->names);
+    while (g_hash_table_iter_next(&it, &path, &inode))
+        if (g_str_has_prefix(path, prefix))
+            n += ((const struct inode *)inode)->cache->len;
+    return n;
+}

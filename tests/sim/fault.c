@@ -118,6 +118,7 @@ struct end_event {
 };
 
 #define LINK_BIT(from, to) ((uint64_t)1 << ((from)*8 + (to)))
+_Static_assert(SIM_NODES + 1 <= 8, "a bit for each pair of places");
 
 static void block_all(struct sim *s, uint64_t mask, bool blocked)
 {
@@ -388,7 +389,8 @@ void fault_begin(struct sim *s)
         s->nodes[i].disk->sync_time = s->profile.sync_time;
         s->nodes[i].wall_offset = (int64_t)rng_below(&s->rng, SEC(2));
     }
-    sim_post(s, EVENT_NEW(struct event, fault_run), SEC(1) + rng_below(&s->rng, SEC(2)));
+    if (!s->options.profile)
+        sim_post(s, EVENT_NEW(struct event, fault_run), SEC(1) + rng_below(&s->rng, SEC(2)));
 }
 
 void fault_heal(struct sim *s)

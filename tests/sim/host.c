@@ -195,8 +195,11 @@ static void start_node(struct sim_node *sn, struct start *st)
 
 /* Mostly none: then the states of replicas are compared after each entry. Each life its own, so
  * that batches of one replica end where another's do not. */
-static unsigned rows_held(struct rng *r)
+static unsigned rows_held(struct sim *s)
 {
+    struct rng *r = &s->rng;
+    if (s->profile.rows_held > 0)
+        return s->profile.rows_held;
     return rng_below(r, 2) ? 1 : rng_below(r, 2) ? 8 : 0;
 }
 
@@ -218,7 +221,7 @@ void host_start(struct sim_node *sn)
         .heartbeat_ticks = s->profile.heartbeat_ticks,
         .flush_log_bytes = s->profile.flush_log_bytes,
         .segment_bytes = s->profile.segment_bytes,
-        .rows_held = rows_held(&s->rng),
+        .rows_held = rows_held(s),
     };
     const struct node_env env = {
         .disk = &sn->disk->disk,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/sim/linear.h"
 #include <stdlib.h>
+#include <string.h>
 #include "tests/sim/hash.h"
 
 /* How many operations of a bad history are shown around the furthest place. */
@@ -55,6 +56,8 @@ struct entry {
     struct entry *match; /* the other end of the operation; of a call that never returned: NULL */
     const struct hist_op *op;
     bool is_call;
+    struct entry *twin; /* of a call that never returned: the same one asked before it */
+    bool placed;
     unsigned rank;        /* of a call whose entry's time is known: its place among those, from 1 */
     uint64_t stamp, mark; /* mark: the operation's part in the hash of a set */
 };
@@ -143,6 +146,24 @@ static void rank_entries(struct search *s)
     g_ptr_array_free(timed, TRUE);
 }
 
+static bool same_txn(const struct model_txn *a, const struct model_txn *b)
+{
+    return memcmp(a, b, sizeof(*a)) == 0;
+}
+
+/* Of several that are the same and were never answered, whichever has a place: it may as well be
+ * the one that was asked first. So only the order of their calls is tried. */
+static void link_twins(struct search *s)
+{
+    for (struct entry *e = s->head.next; e; e = e->next) {
+        if (!e->is_call || e->match)
+            continue;
+        for (struct entry *p = e->prev; p != &s->head && !e->twin; p = p->prev)
+            if (p->is_call && !p->match && same_txn(&p->op->txn, &e->op->txn))
+                e->twin = p;
+    }
+}
+
 static void collect(struct search *s, const struct history *h, unsigned object)
 {
     s->entries = g_new0(struct entry, 2 * (gsize)h->ops->len + 1);
@@ -160,6 +181,7 @@ static void collect(struct search *s, const struct history *h, unsigned object)
     }
     link_entries(s);
     rank_entries(s);
+    link_twins(s);
 }
 
 static void unlink_entry(struct entry *e)
@@ -182,6 +204,8 @@ static bool place(struct search *s, struct entry *call)
     struct model_state next = s->state;
     if (call->rank > 0 && call->rank != s->rank + 1)
         return false;
+    if (call->twin && !call->twin->placed)
+        return false;
     if (!model_step(&next, &call->op->txn, call->match ? &call->op->reply : NULL))
         return false;
     struct seen key = {s->set ^ call->mark, model_hash(&next)};
@@ -196,6 +220,7 @@ static bool place(struct search *s, struct entry *call)
     s->set = key.set;
     s->state = next;
     s->rank += call->rank > 0;
+    call->placed = true;
     unlink_entry(call);
     if (call->match) {
         unlink_entry(call->match);
@@ -234,6 +259,7 @@ static bool take_back(struct search *s, struct entry **ret)
         s->state = d.before;
         s->set ^= d.call->mark;
         s->rank -= d.call->rank > 0;
+        d.call->placed = false;
         if (d.call->match) {
             relink_entry(d.call->match);
             s->left++;

@@ -134,7 +134,7 @@ int main(int argc, char **argv)
         {"seed", 0, 0, G_OPTION_ARG_INT64, &o.seed, "the (first) seed; else drawn", "N"},
         {"seeds", 0, 0, G_OPTION_ARG_INT64, &o.seeds, "how many; else 1 with --seed", "N"},
         {"seconds", 0, 0, G_OPTION_ARG_DOUBLE, &o.seconds, "begin no seed after that time", "S"},
-        {"nodes", 0, 0, G_OPTION_ARG_INT, &o.nodes, "1 to 5; else drawn", "N"},
+        {"nodes", 0, 0, G_OPTION_ARG_INT, &o.nodes, "1 to 7; else drawn", "N"},
         {"file", 0, 0, G_OPTION_ARG_FILENAME, &o.file, "first run the seeds listed there", "F"},
         {"twice", 0, 0, G_OPTION_ARG_NONE, &o.twice, "run the seed again and compare", NULL},
         {"hash", 0, 0, G_OPTION_ARG_NONE, &o.hash, "print the hash of the run only", NULL},
@@ -144,10 +144,11 @@ int main(int argc, char **argv)
     GError *error = NULL;
     GOptionContext *context = g_option_context_new("- a cluster on a simulated machine");
     g_option_context_add_main_entries(context, entries, NULL);
-    bool ok = g_option_context_parse(context, &argc, &argv, &error) && o.nodes >= 0 && o.nodes <= 5;
+    bool ok = g_option_context_parse(context, &argc, &argv, &error) && o.nodes >= 0 &&
+              o.nodes <= SIM_NODES;
     g_option_context_free(context);
     if (!ok) {
-        fprintf(stderr, "sim: %s\n", error ? error->message : "--nodes is 1 to 5");
+        fprintf(stderr, "sim: %s\n", error ? error->message : "--nodes is 1 to 7");
         return 2;
     }
     setvbuf(stdout, NULL, _IOLBF, 0);

@@ -13,7 +13,7 @@
 
 #define MODEL_CELLS      4
 #define MODEL_SHARDS     2
-#define MODEL_VALUE      32 /* longest value */
+#define MODEL_VALUE      64 /* longest value */
 #define MODEL_PARTS      4  /* most compares, reads or writes of one request */
 #define CELL_SHARD(cell) ((cell) / 2)
 

@@ -379,6 +379,16 @@ static void post_frame(struct sim_conn *to, struct bytes frame, bool loose, uint
     post_arrival(to, a, delay);
 }
 
+static bool is_answer(struct bytes frame)
+{
+    struct frame f;
+    size_t used;
+    /* gid, type */
+    return frame_parse(frame, &f, &used) == 0 && f.body.n > 4 &&
+           (f.body.p[4] == RAFT_APPEND_RESP || f.body.p[4] == RAFT_HEARTBEAT_RESP ||
+            f.body.p[4] == RAFT_VOTE_RESP || f.body.p[4] == RAFT_PREVOTE_RESP);
+}
+
 /* Of a frame between nodes that raft must be able to lose, get twice or late. */
 static bool meddle(struct sim *s, struct sim_conn *to, struct bytes frame)
 {
@@ -388,6 +398,10 @@ static bool meddle(struct sim *s, struct sim_conn *to, struct bytes frame)
         return false;
     if (rng_chance(r, p->raft_drop)) {
         s->counters.frames_lost++;
+        return true;
+    }
+    if (p->raft_late && is_answer(frame) && rng_chance(r, p->raft_late)) {
+        post_frame(to, frame, true, MS(200) + rng_below(r, SEC(2)));
         return true;
     }
     if (rng_chance(r, p->raft_dup))
@@ -410,7 +424,9 @@ static int op_send(struct net_conn *nc, struct bytes frame)
         check_sent(c->node, frame);
     if (!c->other || c->other->closed || c->broken || c->other->broken)
         return 0; /* into the void: the close is on its way */
-    if (!s->quiet && rng_chance(&s->net_rng, s->profile.conn_break)) {
+    bool client = c->at == 0 || c->far == 0;
+    if (!s->quiet && (rng_chance(&s->net_rng, s->profile.conn_break) ||
+                      (client && rng_chance(&s->net_rng, s->profile.client_break)))) {
         conn_break(c);
         return 0;
     }

@@ -47,6 +47,15 @@ static struct bytes ballast_key(struct arena *a, uint64_t n)
     return bytes_of(p, 3);
 }
 
+struct bytes request_command_key(struct arena *a, uint64_t slot)
+{
+    uint8_t *p = arena_alloc(a, 11);
+    put_be16(p, (uint16_t)(slot % SIM_SHARDS));
+    p[2] = 'c';
+    put_le64(p + 3, slot);
+    return bytes_of(p, 11);
+}
+
 static uint64_t lowest_outstanding(const struct sim_client *k, uint64_t seq)
 {
     for (guint i = 0; i < k->requests->len; i++) {
@@ -92,7 +101,15 @@ static void put_txn(const struct sim_client *k, const struct client_request *r, 
         t.seq = r->seq;
         t.acked_below = lowest_outstanding(k, r->seq);
     }
-    if (r->ballast > 0) {
+    if (r->command > 0) {
+        size_t n = MAX(r->ballast, 8);
+        uint8_t *p = arena_zalloc(a, n);
+        put_le64(p, r->command);
+        t.n_writes = 1;
+        t.writes = arena_array(a, 1, sizeof(*t.writes));
+        t.writes[0] = (struct kv_write){
+            .op = KV_PUT, .key = request_command_key(a, r->slot), .value = bytes_of(p, n)};
+    } else if (r->ballast > 0) {
         uint8_t *p = arena_zalloc(a, r->ballast);
         put_le64(p, r->number);
         t.n_writes = 1;

@@ -12,7 +12,7 @@
 #define SETTLE_WITHIN SEC(30)
 #define SEARCH_STEPS  5000000u
 
-static void step_until(struct sim *s, uint64_t until)
+void sim_step(struct sim *s, uint64_t until)
 {
     struct event *e;
     while (queue_next(&s->queue) <= until) {
@@ -35,10 +35,17 @@ static void step_until(struct sim *s, uint64_t until)
     s->now = until;
 }
 
-static void begin(struct sim *s)
+struct sim *sim_create(const struct sim_options *o)
 {
+    struct sim *s = g_new0(struct sim, 1);
+    s->options = *o;
+    s->trace.verbose = o->verbose;
+    trace_watch(s);
     rng_seed(&s->rng, s->options.seed);
-    fault_draw(s);
+    if (o->profile)
+        s->profile = *o->profile;
+    else
+        fault_draw(s);
     s->n = s->profile.nodes;
     rng_seed(&s->net_rng, rng_next(&s->rng));
     rng_seed(&s->disk_rng, rng_next(&s->rng));
@@ -51,15 +58,18 @@ static void begin(struct sim *s)
     for (unsigned i = 0; i < s->n; i++)
         host_restart_later(&s->nodes[i], rng_below(&s->rng, MS(500)));
     clients_init(s);
+    return s;
 }
 
-static void finish(struct sim *s)
+void sim_destroy(struct sim *s)
 {
+    trace_watch(NULL);
     host_finish(s);
     queue_finish(&s->queue);
     clients_finish(s);
     net_finish(s);
     check_finish(s);
+    g_free(s);
 }
 
 static void wait_idle(struct sim *s, const char *what)
@@ -71,22 +81,22 @@ static void wait_idle(struct sim *s, const char *what)
             sim_fail(s, "no progress: %s %.0f s after the faults", what,
                      (double)FINISH_WITHIN / 1e9);
         }
-        step_until(s, s->now + MS(100));
+        sim_step(s, s->now + MS(100));
     }
 }
 
-static void settle(struct sim *s)
+void sim_settle(struct sim *s)
 {
     uint64_t deadline = s->now + SETTLE_WITHIN;
     while (!check_replicas_settled(s)) {
         CHECK(s, s->now < deadline, "the replicas have not become equal in %.0f s of peace",
               (double)SETTLE_WITHIN / 1e9);
-        step_until(s, s->now + MS(100));
+        sim_step(s, s->now + MS(100));
     }
     check_replicas_equal(s);
 }
 
-static void judge(struct sim *s)
+void sim_judge(struct sim *s)
 {
     for (unsigned o = 0; o < s->history->n_objects; o++) {
         GString *text = g_string_new("");
@@ -99,20 +109,15 @@ static void judge(struct sim *s)
 
 void sim_run(const struct sim_options *o, uint64_t *ret_hash, struct sim_counters *counters)
 {
-    struct sim *s = g_new0(struct sim, 1);
-    s->options = *o;
-    s->trace.verbose = o->verbose;
-    trace_watch(s);
-    begin(s);
-    step_until(s, s->profile.fault_time);
+    struct sim *s = sim_create(o);
+    sim_step(s, s->profile.fault_time);
     fault_heal(s);
     clients_last_ops(s);
     wait_idle(s, "a client is not finished");
     clients_audit(s);
     wait_idle(s, "the last reads are not answered");
-    settle(s);
-    judge(s);
-    trace_watch(NULL);
+    sim_settle(s);
+    sim_judge(s);
     trace_mix(s, s->counters.events);
     *ret_hash = s->trace.hash;
     const uint64_t *from = (const uint64_t *)&s->counters;
@@ -120,6 +125,5 @@ void sim_run(const struct sim_options *o, uint64_t *ret_hash, struct sim_counter
     for (size_t i = 0; i < sizeof(s->counters) / sizeof(*from); i++)
         to[i] += from[i];
     counters->simulated += s->now;
-    finish(s);
-    g_free(s);
+    sim_destroy(s);
 }

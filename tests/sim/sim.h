@@ -6,7 +6,8 @@
  *
  * Files: queue (time), trace (log, failure), disk, net, state (the nodes' state stores), host
  * (starts, stops and drives nodes), client and workload, model and linear (histories), check
- * (invariants while running), fault (what goes wrong when), run (the phases of a run).
+ * (invariants while running), fault (what goes wrong when), run (the phases of a run). All but
+ * main.c is a library: tests/course drives the same machine by scripts of its own.
  */
 #pragma once
 
@@ -19,13 +20,18 @@
 #include "tests/sim/trace.h"
 
 #define SIM_CLUSTER 0x51u
-#define SIM_SHARDS  32
-#define SIM_NODES   VOTERS_MAX
+#define SIM_SHARDS  256
+#define SIM_NODES   7 /* links are bits of a 64-bit mask: 8 places, clients included */
+
+struct profile;
 
 struct sim_options {
     uint64_t seed;
     unsigned nodes; /* 0: drawn */
     bool verbose;
+    /* NULL: drawn, and faults are too. Else a script decides what goes wrong. */
+    const struct profile *profile;
+    const char *replay; /* the command that a failure prints; NULL: sim's */
 };
 
 /* Drawn once per run: which things go wrong in it and how often. Chances are per million. */
@@ -38,13 +44,17 @@ struct profile {
     uint64_t think;                           /* mean pause of a client between operations */
     uint64_t fault_pause;                     /* mean time between faults */
     uint64_t flush_log_bytes, segment_bytes;
+    unsigned rows_held; /* node_config's; 0: drawn for each life */
     uint64_t net_delay, net_jitter;
     unsigned raft_drop, raft_dup, raft_reorder; /* per raft frame between nodes */
+    unsigned raft_late;                         /* per answer: it comes 200 .. 2,200 ms late */
     unsigned conn_break;                        /* per frame */
+    unsigned client_break;                      /* per frame from or to a client */
     uint64_t sync_time;                         /* mean of one sync; 0: done at once */
     unsigned sync_slow;                         /* a sync that takes 20 times as long */
     bool big_values;
     unsigned objects;    /* that clients use; 0: all. One alone gets many reads */
+    unsigned histories;  /* objects of a script's own; 0: the workload's */
     unsigned weight[17]; /* of each enum fault_kind (fault.c) */
 };
 
@@ -60,6 +70,13 @@ struct promises {
     raft_term vote_term, ack_term; /* of the newest vote; of the newest acknowledgements */
     raft_id vote;
     raft_index ack; /* the highest one of ack_term */
+};
+
+/* What a node has sent to others, lost or not. */
+struct traffic {
+    uint64_t asks; /* raft's requests: votes, appends, heartbeats */
+    uint64_t frames, bytes;
+    uint64_t snap_bytes;
 };
 
 struct sim_disk;
@@ -92,6 +109,7 @@ struct sim_node {
 
     /* check.c */
     bool leading;
+    struct traffic traffic;
     struct promises promised;
     raft_term seen_term;
     raft_index seen_commit, seen_applied;
@@ -123,6 +141,10 @@ struct sim {
 
     /* check.c */
     struct check *check;
+
+    /* A script's: after each batch of a node's state store. */
+    void (*on_batch)(struct sim_node *sn, uint64_t index, const struct store_write *w, size_t n);
+    void *user;
 };
 
 static inline struct sim_node *sim_node(struct sim *s, unsigned id)
@@ -147,7 +169,15 @@ uint64_t sim_spread(struct rng *r, uint64_t mean);
 
 /* --- run.c --- */
 
+/* A whole run, its counters added to the given ones. */
 void sim_run(const struct sim_options *o, uint64_t *ret_hash, struct sim_counters *counters);
+
+/* Its parts: the nodes start within the first 500 ms; time passes; each returns or fails. */
+struct sim *sim_create(const struct sim_options *o);
+void sim_step(struct sim *s, uint64_t until);
+void sim_settle(struct sim *s); /* every node gets to the same state in bounded time */
+void sim_judge(struct sim *s);  /* all histories are linearizable */
+void sim_destroy(struct sim *s);
 
 /* --- host.c --- */
 

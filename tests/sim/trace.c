@@ -43,6 +43,11 @@ static void report(struct sim *s)
 
 static void how_to_replay(const struct sim *s)
 {
+    if (s->options.replay) {
+        printf("replay: %s   (RAFTFS_SIM_LOG=1 prints everything)\n", s->options.replay);
+        fflush(stdout);
+        return;
+    }
     printf("replay: tests/sim/sim --seed %" G_GUINT64_FORMAT, s->options.seed);
     if (s->options.nodes > 0)
         printf(" --nodes %u", s->options.nodes);
