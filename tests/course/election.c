@@ -21,8 +21,10 @@ static void TestReElection3A(struct course *c)
     unsigned first = one_leader(c);
     cut(c, first);
     one_leader(c);
-    join(c, first); /* the old leader disturbs nobody */
+    raft_term term = one_term(c);
+    join(c, first);
     unsigned second = one_leader(c);
+    CHECK(c->s, one_term(c) == term, "an old leader that comes back disturbs the new one");
     cut(c, second);
     cut(c, nth_after(c, second, 1));
     course_run(c, 2 * ELECTION);

@@ -7,28 +7,11 @@
 #include "tests/sim/disk.h"
 #include "tests/sim/sim.h"
 
-enum fault_kind {
-    FAULT_KILL,
-    FAULT_POWER,
-    FAULT_POWER_IN_SYNC,
-    FAULT_MANY,
-    FAULT_ISOLATE,
-    FAULT_SPLIT,
-    FAULT_ONE_WAY,
-    FAULT_CLOG,
-    FAULT_BREAK,
-    FAULT_PAUSE,
-    FAULT_FROZEN,
-    FAULT_SLOW_DISK,
-    FAULT_HUNG_DISK,
-    FAULT_SYNC_ERROR,
-    FAULT_FULL_DISK,
-    FAULT_CLOCK,
-    FAULT_CLIENT,
-    FAULT_KINDS,
+const char *const fault_names[FAULT_KINDS] = {
+#define NAME(kind, name) [kind] = name,
+    FAULT_TABLE(NAME)
+#undef NAME
 };
-
-_Static_assert(FAULT_KINDS == ARRAY_LEN(((struct profile *)NULL)->weight), "a weight for each");
 
 uint64_t sim_spread(struct rng *r, uint64_t mean)
 {
@@ -350,9 +333,10 @@ static void fault_run(struct sim *s, struct event *e)
     unsigned leader = host_leader(s), victim = 1 + (unsigned)rng_below(r, s->n);
     if (leader && rng_below(r, 2))
         victim = leader;
-    switch (kind) {
-    case FAULT_KINDS:
+    if (kind == FAULT_KINDS)
         return;
+    s->counters.faults[kind]++;
+    switch (kind) {
     case FAULT_MANY:
         fault_many(s);
         return;

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * sim [--seed N] [--seeds N] [--seconds S] [--nodes N] [--file F] [--twice] [--survey]
+ * sim [--seed N] [--seeds N] [--seconds S] [--nodes N] [--file F] [--twice] [--survey] [--soak S]
  *
- * Runs seeds until one fails, the number is reached or the time is over. README.md says more.
+ * Runs seeds until one fails, the number is reached or the time is over; --soak goes on after a
+ * failure, and reports. README.md says more.
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -13,7 +15,7 @@
 
 struct options {
     gint64 seed, seeds;
-    gdouble seconds;
+    gdouble seconds, soak;
     gint nodes;
     gchar *file;
     gboolean twice, survey, hash;
@@ -98,20 +100,85 @@ static void say_total(double seconds)
 {
     const struct sim_counters *c = &total;
 #define N(x) (unsigned long long)c->x
-    printf("%llu seeds, %.0f simulated seconds in %.1f s (%.0f per second)\n",
+    printf("%llu seeds, %.0f simulated seconds in %.1f s: %.0f cluster-seconds per second\n",
            (unsigned long long)runs, (double)c->simulated / 1e9, seconds,
            (double)c->simulated / 1e9 / MAX(seconds, 0.001));
     printf("events %llu frames %llu syncs %llu flushes %llu; elections %llu snapshots %llu\n",
            N(events), N(frames), N(syncs), N(flushes), N(elections), N(snapshots));
-    printf("crashes %llu power %llu fatal %llu torn-sectors %llu torn-tails %llu pauses %llu "
-           "partitions %llu raft-lost %llu\n",
-           N(crashes), N(power_losses), N(fatals), N(torn_sectors), N(torn_tails), N(pauses),
-           N(partitions), N(frames_lost));
     printf("operations %llu unknown %llu retries %llu answered-twice %llu sessions-lost %llu "
-           "client-deaths %llu old-leader-asked %llu\n",
-           N(ops), N(unknown_ops), N(retries), N(answers_twice), N(sessions_lost), N(client_deaths),
+           "old-leader-asked %llu\n",
+           N(ops), N(unknown_ops), N(retries), N(answers_twice), N(sessions_lost),
            N(old_leader_asked));
+    printf("came of faults: crashes %llu power-losses %llu fatal %llu torn-sectors %llu torn-tails "
+           "%llu client-deaths %llu; raft frames lost %llu doubled %llu overtaken %llu\n",
+           N(crashes), N(power_losses), N(fatals), N(torn_sectors), N(torn_tails), N(client_deaths),
+           N(frames_lost), N(frames_doubled), N(frames_late));
+    printf("faults:");
+    for (unsigned i = 0; i < FAULT_KINDS; i++)
+        printf(" %s %llu", fault_names[i], N(faults[i]));
+    printf("\n");
 #undef N
+}
+
+/* --- soak ------------------------------------------------------------------------------------- */
+
+#define SAY_EACH 60.0
+
+struct child {
+    struct sim_counters total;
+};
+
+static void add_counters(const struct sim_counters *from)
+{
+    const uint64_t *f = (const uint64_t *)from;
+    uint64_t *to = (uint64_t *)&total;
+    for (size_t i = 0; i < sizeof(*from) / sizeof(*f); i++)
+        to[i] += f[i];
+}
+
+/* Each seed in a child, so that a failure ends only that. */
+static bool soak_one(uint64_t seed, unsigned nodes, struct child *shared)
+{
+    int status = 0;
+    shared->total = (struct sim_counters){0};
+    fflush(stdout);
+    pid_t pid = fork();
+    if (pid == 0) {
+        total = (struct sim_counters){0};
+        run(seed, nodes);
+        shared->total = total;
+        exit(0);
+    }
+    if (pid < 0 || waitpid(pid, &status, 0) != pid)
+        return false;
+    runs++;
+    add_counters(&shared->total);
+    return status == 0;
+}
+
+static int soak(const struct options *o, uint64_t first)
+{
+    GString *failed = g_string_new("");
+    double begin = wall_seconds(), say_at = begin + SAY_EACH;
+    struct child *shared =
+        mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (shared == MAP_FAILED)
+        return 1;
+    for (uint64_t seed = first; wall_seconds() - begin < o->soak; seed++) {
+        if (!soak_one(seed, (unsigned)o->nodes, shared))
+            g_string_append_printf(failed, " %llu", (unsigned long long)seed);
+        if (wall_seconds() < say_at)
+            continue;
+        say_at += SAY_EACH;
+        printf("after %.0f s: %llu seeds, failed:%s\n", wall_seconds() - begin,
+               (unsigned long long)runs, failed->len ? failed->str : " none");
+    }
+    say_total(wall_seconds() - begin);
+    printf("failed seeds:%s\n", failed->len ? failed->str : " none");
+    int status = failed->len ? 1 : 0;
+    g_string_free(failed, TRUE);
+    munmap(shared, sizeof(*shared));
+    return status;
 }
 
 static int run_many(const struct options *o, uint64_t first, bool counted)
@@ -134,6 +201,7 @@ int main(int argc, char **argv)
         {"seed", 0, 0, G_OPTION_ARG_INT64, &o.seed, "the (first) seed; else drawn", "N"},
         {"seeds", 0, 0, G_OPTION_ARG_INT64, &o.seeds, "how many; else 1 with --seed", "N"},
         {"seconds", 0, 0, G_OPTION_ARG_DOUBLE, &o.seconds, "begin no seed after that time", "S"},
+        {"soak", 0, 0, G_OPTION_ARG_DOUBLE, &o.soak, "for so long, each seed in a child", "S"},
         {"nodes", 0, 0, G_OPTION_ARG_INT, &o.nodes, "1 to 7; else drawn", "N"},
         {"file", 0, 0, G_OPTION_ARG_FILENAME, &o.file, "first run the seeds listed there", "F"},
         {"twice", 0, 0, G_OPTION_ARG_NONE, &o.twice, "run the seed again and compare", NULL},
@@ -166,6 +234,8 @@ int main(int argc, char **argv)
     }
     if (o.file && run_file(o.file) != 0)
         return 1;
+    if (o.soak > 0)
+        return soak(&o, first);
     bool counted = o.seeds > 0 || o.seconds <= 0;
     if (o.seeds <= 0)
         o.seeds = 1;

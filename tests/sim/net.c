@@ -404,10 +404,13 @@ static bool meddle(struct sim *s, struct sim_conn *to, struct bytes frame)
         post_frame(to, frame, true, MS(200) + rng_below(r, SEC(2)));
         return true;
     }
-    if (rng_chance(r, p->raft_dup))
+    if (rng_chance(r, p->raft_dup)) {
+        s->counters.frames_doubled++;
         post_frame(to, frame, true, net_delay(s) + rng_below(r, MS(200)));
+    }
     if (!rng_chance(r, p->raft_reorder))
         return false;
+    s->counters.frames_late++;
     post_frame(to, frame, true, net_delay(s) + sim_spread(r, MS(100)));
     return true;
 }

@@ -34,6 +34,33 @@ struct sim_options {
     const char *replay; /* the command that a failure prints; NULL: sim's */
 };
 
+/* What may go wrong besides what the network does all the time, and its name in reports. */
+#define FAULT_TABLE(X)                                                                             \
+    X(FAULT_KILL, "kill")                                                                          \
+    X(FAULT_POWER, "power-loss")                                                                   \
+    X(FAULT_POWER_IN_SYNC, "power-loss-in-sync")                                                   \
+    X(FAULT_MANY, "many-nodes")                                                                    \
+    X(FAULT_ISOLATE, "isolate")                                                                    \
+    X(FAULT_SPLIT, "split")                                                                        \
+    X(FAULT_ONE_WAY, "one-way")                                                                    \
+    X(FAULT_CLOG, "clog")                                                                          \
+    X(FAULT_BREAK, "connections-break")                                                            \
+    X(FAULT_PAUSE, "pause")                                                                        \
+    X(FAULT_FROZEN, "cut-off-and-asleep")                                                          \
+    X(FAULT_SLOW_DISK, "slow-disk")                                                                \
+    X(FAULT_HUNG_DISK, "hung-disk")                                                                \
+    X(FAULT_SYNC_ERROR, "sync-error")                                                              \
+    X(FAULT_FULL_DISK, "full-disk")                                                                \
+    X(FAULT_CLOCK, "clock-jump")                                                                   \
+    X(FAULT_CLIENT, "client-death-or-sleep")
+enum fault_kind {
+#define KIND(kind, name) kind,
+    FAULT_TABLE(KIND)
+#undef KIND
+        FAULT_KINDS
+};
+extern const char *const fault_names[FAULT_KINDS];
+
 /* Drawn once per run: which things go wrong in it and how often. Chances are per million. */
 struct profile {
     unsigned nodes, clients, ops_per_client, window;
@@ -53,16 +80,18 @@ struct profile {
     uint64_t sync_time;                         /* mean of one sync; 0: done at once */
     unsigned sync_slow;                         /* a sync that takes 20 times as long */
     bool big_values;
-    unsigned objects;    /* that clients use; 0: all. One alone gets many reads */
-    unsigned histories;  /* objects of a script's own; 0: the workload's */
-    unsigned weight[17]; /* of each enum fault_kind (fault.c) */
+    unsigned objects;   /* that clients use; 0: all. One alone gets many reads */
+    unsigned histories; /* objects of a script's own; 0: the workload's */
+    unsigned weight[FAULT_KINDS];
 };
 
 /* What happened, to tell whether faults reached what they are meant to reach. */
 struct sim_counters {
     uint64_t events, frames, syncs, crashes, power_losses, fatals, pauses, partitions, elections,
         snapshots, flushes, torn_sectors, torn_tails, ops, unknown_ops, retries, answers_twice,
-        sessions_lost, frames_lost, client_deaths, old_leader_asked, simulated;
+        sessions_lost, frames_lost, frames_doubled, frames_late, client_deaths, old_leader_asked,
+        simulated;
+    uint64_t faults[FAULT_KINDS];
 };
 
 /* What a node has told others that it keeps: a restart must not forget it. */
