@@ -4,7 +4,7 @@
  * node, of an entry of the same term and time (log matching and a deterministic state machine in
  * one); commit and applied never go back within a life. Nodes apply several entries in one batch,
  * each as it pleases: they are compared where batches of two of them end at one index, and since an
- * effect stays, no difference is lost for long.
+ * effect stays, no difference is lost for long. What must hold between logs: check_log.c.
  */
 #include "cluster/base/msg.h"
 #include "cluster/kv/layout.h"
@@ -26,6 +26,7 @@ void check_init(struct sim *s)
     struct check *c = s->check = g_new0(struct check, 1);
     c->leaders = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
     c->applied = g_ptr_array_new_with_free_func(g_free);
+    check_log_init(s);
 }
 
 void check_finish(struct sim *s)
@@ -34,13 +35,15 @@ void check_finish(struct sim *s)
     g_hash_table_destroy(c->leaders);
     g_ptr_array_free(c->applied, TRUE);
     g_free(c);
+    check_log_finish(s);
 }
 
 /* --- terms and indices ------------------------------------------------------------------------ */
 
-static void check_term_leader(struct sim_node *sn, raft_term term)
+static void check_term_leader(struct sim_node *sn, const struct raft_status *st)
 {
     struct sim *s = sn->sim;
+    raft_term term = st->term;
     struct check *c = s->check;
     unsigned known = GPOINTER_TO_UINT(g_hash_table_lookup(c->leaders, &term));
     CHECK(s, known == 0 || known == sn->id,
@@ -48,6 +51,7 @@ static void check_term_leader(struct sim_node *sn, raft_term term)
     if (known)
         return;
     g_hash_table_insert(c->leaders, g_memdup2(&term, sizeof(term)), GUINT_TO_POINTER(sn->id));
+    check_log_elected(sn, st);
     s->counters.elections++;
     trace_line(s, "n%u is elected in term %" G_GUINT64_FORMAT, sn->id, term);
 }
@@ -59,18 +63,25 @@ void check_node(struct sim_node *sn)
     if (!sn->node || !node_group_status(sn->node, 0, &st))
         return;
     if (st.role == RAFT_LEADER)
-        check_term_leader(sn, st.term);
+        check_term_leader(sn, &st);
+    if (st.role == RAFT_LEADER && st.commit > sn->seen_commit)
+        check_log_commit(sn, &st);
     CHECK(s, st.term >= sn->seen_term, "node %u went back from term %" G_GUINT64_FORMAT, sn->id,
           sn->seen_term);
     CHECK(s, st.commit >= sn->seen_commit, "node %u went back from commit %" G_GUINT64_FORMAT,
           sn->id, sn->seen_commit);
     CHECK(s, st.applied >= sn->seen_applied, "node %u went back from applied %" G_GUINT64_FORMAT,
           sn->id, sn->seen_applied);
-    CHECK(s, st.applied <= st.commit && st.commit <= st.last,
-          "node %u: applied %" G_GUINT64_FORMAT " commit %" G_GUINT64_FORMAT
-          " last %" G_GUINT64_FORMAT,
-          sn->id, st.applied, st.commit, st.last);
+    CHECK(s,
+          st.first <= st.applied + 1 && st.applied <= st.commit && st.commit <= st.last &&
+              st.persisted <= st.last,
+          "node %u: first %" G_GUINT64_FORMAT " applied %" G_GUINT64_FORMAT
+          " commit %" G_GUINT64_FORMAT " persisted %" G_GUINT64_FORMAT " last %" G_GUINT64_FORMAT,
+          sn->id, st.first, st.applied, st.commit, st.persisted, st.last);
+    CHECK(s, st.term > sn->seen_term || sn->seen_vote == RAFT_NONE || st.vote == sn->seen_vote,
+          "node %u takes its vote of term %" G_GUINT64_FORMAT " back", sn->id, st.term);
     sn->seen_term = st.term;
+    sn->seen_vote = st.vote;
     sn->seen_commit = st.commit;
     sn->seen_applied = st.applied;
 }
@@ -94,6 +105,7 @@ static void promise_entries(struct sim_node *sn, raft_term term, raft_index inde
     CHECK(sn->sim, term >= p->ack_term && term >= p->vote_term,
           "node %u acknowledges in term %" G_GUINT64_FORMAT " after a promise in a later one",
           sn->id, term);
+    check_log_acked(sn, term, index);
     p->ack = term > p->ack_term ? index : MAX(p->ack, index);
     p->ack_term = term;
 }
@@ -119,6 +131,8 @@ void check_sent(struct sim_node *sn, struct bytes bytes)
     sn->traffic.asks += is_ask(m.type);
     sn->traffic.frames++;
     sn->traffic.bytes += bytes.n;
+    if (m.type == RAFT_APPEND)
+        check_log_append(sn, &m);
     if (m.type == RAFT_VOTE)
         promise_vote(sn, m.term, sn->id);
     else if (m.type == RAFT_VOTE_RESP && !m.reject)
@@ -136,6 +150,7 @@ void check_node_started(struct sim_node *sn)
     const struct promises *p = &sn->promised;
     struct raft_status st;
     sn->seen_term = sn->seen_commit = sn->seen_applied = 0;
+    sn->seen_vote = RAFT_NONE;
     if (!node_group_status(sn->node, 0, &st))
         return;
     CHECK(s, st.term >= MAX(p->vote_term, p->ack_term),

@@ -145,7 +145,8 @@ static void remember(struct sim_client *k, const struct client_request *r,
                      const struct model_reply *reply)
 {
     for (unsigned i = 0; i < r->txn.n_reads; i++)
-        k->known[r->object][r->txn.reads[i].cell] = reply->reads[i];
+        if (r->txn.reads[i].op == KV_GET)
+            k->known[r->object][r->txn.reads[i].cell] = reply->reads[i];
 }
 
 static void finish_txn(struct sim_client *k, struct client_request *r, struct bytes body,

@@ -165,6 +165,60 @@ TEST(a_failed_compare_is_believed_only_where_it_fails)
     assert_int_equal(judge(), LINEAR_VIOLATION);
 }
 
+/* Cells 0 and 1 hold 1 and 2. */
+static void put_two_cells(void)
+{
+    struct model_txn t = put_txn(1);
+    t.n_writes = 2;
+    t.writes[1] = t.writes[0];
+    t.writes[1].cell = 1;
+    put_le64(t.writes[1].bytes, 2);
+    written(call(&t), 1);
+}
+
+static struct hist_op *call_scan(void)
+{
+    struct model_txn t = {.n_reads = 1};
+    t.reads[0] = (struct model_part){.op = KV_SCAN, .arg = 10};
+    return call(&t);
+}
+
+static void scanned(struct hist_op *op, unsigned cells)
+{
+    for (unsigned i = 0; i < cells; i++) {
+        uint8_t value[8];
+        put_le64(value, i + 1);
+        model_scan_pair(&op->reply.reads[0], i, 1, bytes_of(value, 8));
+    }
+    history_return(history, op, history->stamp);
+}
+
+TEST(a_scan_sees_every_key_of_its_range)
+{
+    put_two_cells();
+    scanned(call_scan(), 2);
+    assert_int_equal(judge(), LINEAR_OK);
+    scanned(call_scan(), 1);
+    assert_int_equal(judge(), LINEAR_VIOLATION);
+}
+
+TEST(a_range_is_deleted_in_order_and_counted)
+{
+    put_two_cells();
+    struct model_txn t = {.n_writes = 1};
+    t.writes[0] = (struct model_part){.op = KV_DELETE_RANGE, .arg = 1};
+    struct hist_op *op = call(&t);
+    op->reply.deleted = 1;
+    written(op, 2);
+    got(call_get(), 0, 0);
+    assert_int_equal(judge(), LINEAR_OK);
+    t.writes[0].arg = 2;
+    op = call(&t);
+    op->reply.deleted = 2; /* one is left */
+    written(op, 3);
+    assert_int_equal(judge(), LINEAR_VIOLATION);
+}
+
 TEST(an_exhausted_search_is_no_success)
 {
     written(call_put(7), 1);
@@ -187,6 +241,8 @@ int main(int argc, char **argv)
         T(an_increment_done_twice_is_found),
         T(an_unanswered_increment_counts_once),
         T(a_failed_compare_is_believed_only_where_it_fails),
+        T(a_scan_sees_every_key_of_its_range),
+        T(a_range_is_deleted_in_order_and_counted),
         T(an_exhausted_search_is_no_success),
     };
     history = history_create(1);

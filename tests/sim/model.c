@@ -3,9 +3,20 @@
 #include <string.h>
 #include "tests/sim/hash.h"
 
-static bool holds(const struct model_cell *c, const struct model_part *p)
+static bool range_is_empty(const struct model_state *s, unsigned from)
 {
+    for (unsigned i = from; i < RANGE_END(from); i++)
+        if (s->cells[i].version != 0)
+            return false;
+    return true;
+}
+
+static bool holds(const struct model_state *s, const struct model_part *p)
+{
+    const struct model_cell *c = &s->cells[p->cell];
     switch (p->op) {
+    case KV_EMPTY_RANGE:
+        return range_is_empty(s, p->cell);
     case KV_ABSENT:
         return c->version == 0;
     case KV_EXISTS:
@@ -28,6 +39,30 @@ static void read_cell(const struct model_cell *c, struct model_read *ret)
     ret->size = c->n;
     ret->n = (uint8_t)c->n;
     memcpy(ret->bytes, c->bytes, c->n);
+}
+
+void model_scan_pair(struct model_read *r, unsigned cell, uint64_t version, struct bytes value)
+{
+    uint64_t h = r->n ? get_le64(r->bytes) : 0;
+    h = hash_bytes(hash_u64(hash_u64(h, cell), version), value);
+    put_le64(r->bytes, h);
+    r->n = 8;
+    r->version++;
+}
+
+static void scan(const struct model_state *s, const struct model_part *p, struct model_read *ret)
+{
+    *ret = (struct model_read){0};
+    for (unsigned i = p->cell; i < RANGE_END(p->cell); i++) {
+        const struct model_cell *c = &s->cells[i];
+        if (c->version == 0)
+            continue;
+        if (ret->version == p->arg) {
+            ret->size = 1;
+            return;
+        }
+        model_scan_pair(ret, i, c->version, bytes_of(c->bytes, c->n));
+    }
 }
 
 static bool same_read(const struct model_read *a, const struct model_read *b)
@@ -71,14 +106,26 @@ static bool write_cell(struct model_cell *c, const struct model_part *p)
     return false;
 }
 
+static uint64_t delete_range(struct model_state *s, const struct model_part *p)
+{
+    uint64_t n = 0;
+    for (unsigned i = p->cell; i < RANGE_END(p->cell) && n < p->arg; i++) {
+        n += s->cells[i].version != 0;
+        s->cells[i] = (struct model_cell){0};
+    }
+    return n;
+}
+
 /* Index of the part that does not hold, or -1. */
-static int first_failure(struct model_state *s, const struct model_txn *t)
+static int first_failure(struct model_state *s, const struct model_txn *t, uint64_t *ret_deleted)
 {
     for (unsigned i = 0; i < t->n_compares; i++)
-        if (!holds(&s->cells[t->compares[i].cell], &t->compares[i]))
+        if (!holds(s, &t->compares[i]))
             return (int)i;
     for (unsigned i = 0; i < t->n_writes; i++)
-        if (!write_cell(&s->cells[t->writes[i].cell], &t->writes[i]))
+        if (t->writes[i].op == KV_DELETE_RANGE)
+            *ret_deleted += delete_range(s, &t->writes[i]);
+        else if (!write_cell(&s->cells[t->writes[i].cell], &t->writes[i]))
             return (int)(t->n_compares + i);
     return -1;
 }
@@ -107,7 +154,8 @@ static bool answers_agree(const struct model_reply *got, const struct model_repl
     for (unsigned i = 0; i < t->n_reads; i++)
         if (!same_read(&got->reads[i], &want->reads[i]))
             return false;
-    return memcmp(got->versions, want->versions, sizeof(got->versions)) == 0;
+    return got->deleted == want->deleted &&
+           memcmp(got->versions, want->versions, sizeof(got->versions)) == 0;
 }
 
 bool model_step(struct model_state *state, const struct model_txn *t,
@@ -118,11 +166,15 @@ bool model_step(struct model_state *state, const struct model_txn *t,
     if (want && want->time != 0 && want->time <= state->time)
         return false;
     for (unsigned i = 0; i < t->n_reads; i++)
-        read_cell(&state->cells[t->reads[i].cell], &got.reads[i]);
-    int failed = first_failure(&next, t);
+        if (t->reads[i].op == KV_SCAN)
+            scan(state, &t->reads[i], &got.reads[i]);
+        else
+            read_cell(&state->cells[t->reads[i].cell], &got.reads[i]);
+    int failed = first_failure(&next, t, &got.deleted);
     if (failed >= 0) {
         got.status = ERR_FAILED;
         got.failed = (unsigned)failed;
+        got.deleted = 0;
         next = *state;
     } else {
         step_versions(&next, t, got.versions);
@@ -169,13 +221,13 @@ static void print_part(GString *s, const char *name, const struct model_part *p)
 
 void model_print(GString *s, const struct model_txn *t, const struct model_reply *reply)
 {
-    static const char *const compares[] = {"?", "absent", "exists", "version", "bytes", "?"};
-    static const char *const writes[] = {"?",     "put",   "delete", "?",
+    static const char *const compares[] = {"?", "absent", "exists", "version", "bytes", "empty"};
+    static const char *const writes[] = {"?",     "put",   "delete", "delete-range",
                                          "write", "trunc", "add64",  "max64"};
     for (unsigned i = 0; i < t->n_compares; i++)
         print_part(s, compares[t->compares[i].op], &t->compares[i]);
     for (unsigned i = 0; i < t->n_reads; i++)
-        print_part(s, "get", &t->reads[i]);
+        print_part(s, t->reads[i].op == KV_SCAN ? "scan" : "get", &t->reads[i]);
     for (unsigned i = 0; i < t->n_writes; i++)
         print_part(s, writes[t->writes[i].op], &t->writes[i]);
     if (!reply) {

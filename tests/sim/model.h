@@ -16,6 +16,8 @@
 #define MODEL_VALUE      64 /* longest value */
 #define MODEL_PARTS      4  /* most compares, reads or writes of one request */
 #define CELL_SHARD(cell) ((cell) / 2)
+/* A range begins at its part's cell and ends with the cells of that shard. */
+#define RANGE_END(cell) (((unsigned)(cell) / 2 + 1) * 2)
 
 /* One compare, read or write; the op is msg.def.h's. */
 struct model_part {
@@ -29,6 +31,7 @@ struct model_txn {
     struct model_part compares[MODEL_PARTS], reads[MODEL_PARTS], writes[MODEL_PARTS];
 };
 
+/* Of a SCAN: how many pairs (version), whether there are more (size), and a hash of them. */
 struct model_read {
     uint64_t version;
     uint64_t size;
@@ -42,6 +45,7 @@ struct model_reply {
     uint64_t time; /* 0: of a read */
     struct model_read reads[MODEL_PARTS];
     uint64_t versions[MODEL_SHARDS]; /* 0: not written */
+    uint64_t deleted;                /* by all DELETE_RANGEs */
 };
 
 struct model_cell {
@@ -60,5 +64,7 @@ struct model_state {
  * here; NULL: whatever comes out. The state is changed only on true. */
 bool model_step(struct model_state *state, const struct model_txn *t,
                 const struct model_reply *want);
+/* What a SCAN's answer is made of: one pair after another. */
+void model_scan_pair(struct model_read *r, unsigned cell, uint64_t version, struct bytes value);
 uint64_t model_hash(const struct model_state *state);
 void model_print(GString *s, const struct model_txn *t, const struct model_reply *reply);

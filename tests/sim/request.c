@@ -30,13 +30,27 @@ static unsigned shard_of(unsigned object, unsigned cell)
     return 1 + object * MODEL_SHARDS + CELL_SHARD(cell);
 }
 
-static struct bytes key_of(struct arena *a, unsigned object, unsigned cell)
+static struct bytes key_in(struct arena *a, unsigned shard, unsigned cell)
 {
     uint8_t *p = arena_alloc(a, 4);
-    put_be16(p, (uint16_t)shard_of(object, cell));
+    put_be16(p, (uint16_t)shard);
     p[2] = 'k';
     p[3] = (uint8_t)('0' + cell);
     return bytes_of(p, 4);
+}
+
+static struct bytes key_of(struct arena *a, unsigned object, unsigned cell)
+{
+    return key_in(a, shard_of(object, cell), cell);
+}
+
+/* Where a range that begins at the cell ends. */
+static struct bytes end_of(struct arena *a, unsigned object, const struct model_part *p,
+                           unsigned range_op)
+{
+    if (p->op != range_op)
+        return BYTES_NONE;
+    return key_in(a, shard_of(object, p->cell), RANGE_END(p->cell));
 }
 
 static struct bytes ballast_key(struct arena *a, uint64_t n)
@@ -75,19 +89,26 @@ static void fill_txn(struct arena *a, const struct client_request *r, struct msg
         t->compares[i] = (struct kv_compare){
             .op = m->compares[i].op,
             .key = key_of(a, r->object, m->compares[i].cell),
+            .hi = end_of(a, r->object, &m->compares[i], KV_EMPTY_RANGE),
             .arg = m->compares[i].arg,
             .value = bytes_of(m->compares[i].bytes, m->compares[i].n),
         };
     t->n_reads = m->n_reads;
     t->reads = arena_array(a, MODEL_PARTS, sizeof(*t->reads));
     for (unsigned i = 0; i < m->n_reads; i++)
-        t->reads[i] = (struct kv_read){.op = KV_GET, .key = key_of(a, r->object, m->reads[i].cell)};
+        t->reads[i] = (struct kv_read){
+            .op = m->reads[i].op,
+            .key = key_of(a, r->object, m->reads[i].cell),
+            .hi = end_of(a, r->object, &m->reads[i], KV_SCAN),
+            .len = m->reads[i].arg,
+        };
     t->n_writes = m->n_writes;
     t->writes = arena_array(a, MODEL_PARTS, sizeof(*t->writes));
     for (unsigned i = 0; i < m->n_writes; i++)
         t->writes[i] = (struct kv_write){
             .op = m->writes[i].op,
             .key = key_of(a, r->object, m->writes[i].cell),
+            .hi = end_of(a, r->object, &m->writes[i], KV_DELETE_RANGE),
             .arg = m->writes[i].arg,
             .value = bytes_of(m->writes[i].bytes, m->writes[i].n),
         };
@@ -184,6 +205,20 @@ static void take_read(struct sim_client *k, const struct kv_result *from, struct
         memcpy(ret->bytes, from->value.p, ret->n);
 }
 
+static void take_scan(struct sim_client *k, const struct client_request *r,
+                      const struct kv_result *from, struct model_read *ret)
+{
+    *ret = (struct model_read){0};
+    for (uint32_t i = 0; i < from->n_pairs; i++) {
+        const struct kv_pair *p = &from->pairs[i];
+        unsigned cell = p->key.n == 4 ? (unsigned)p->key.p[3] - '0' : MODEL_CELLS;
+        CHECK(k->sim, cell < MODEL_CELLS && get_be16(p->key.p) == shard_of(r->object, cell),
+              "client %u: a scan answers a key that is not in its range", k->id);
+        model_scan_pair(ret, cell, p->version, p->value);
+    }
+    ret->size = from->more;
+}
+
 void request_reply(struct sim_client *k, const struct client_request *r,
                    const struct msg_txn_reply *m, struct model_reply *ret)
 {
@@ -191,7 +226,12 @@ void request_reply(struct sim_client *k, const struct client_request *r,
     CHECK(k->sim, m->n_reads == r->txn.n_reads, "client %u: %u reads asked, %u answered", k->id,
           r->txn.n_reads, m->n_reads);
     for (unsigned i = 0; i < m->n_reads; i++)
-        take_read(k, &m->reads[i], &ret->reads[i]);
+        if (r->txn.reads[i].op == KV_SCAN)
+            take_scan(k, r, &m->reads[i], &ret->reads[i]);
+        else
+            take_read(k, &m->reads[i], &ret->reads[i]);
+    for (unsigned i = 0; i < m->n_deleted; i++)
+        ret->deleted += m->deleted[i].value;
     for (unsigned i = 0; i < m->n_versions; i++) {
         unsigned first = shard_of(r->object, 0);
         CHECK(k->sim, m->versions[i].shard >= first && m->versions[i].shard < first + MODEL_SHARDS,

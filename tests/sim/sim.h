@@ -6,8 +6,8 @@
  *
  * Files: queue (time), trace (log, failure), disk, net, state (the nodes' state stores), host
  * (starts, stops and drives nodes), client and workload, model and linear (histories), check
- * (invariants while running), fault (what goes wrong when), run (the phases of a run). All but
- * main.c is a library: tests/course drives the same machine by scripts of its own.
+ * and check_log (invariants while running), fault (what goes wrong when), run (the phases of a
+ * run). All but main.c is a library: tests/course drives the same machine by scripts of its own.
  */
 #pragma once
 
@@ -141,6 +141,7 @@ struct sim_node {
     struct traffic traffic;
     struct promises promised;
     raft_term seen_term;
+    raft_id seen_vote;
     raft_index seen_commit, seen_applied;
 };
 
@@ -168,8 +169,9 @@ struct sim {
     struct history *history;
     uint64_t last_value, last_nonce;
 
-    /* check.c */
+    /* check.c, check_log.c */
     struct check *check;
+    struct check_log *check_log;
 
     /* A script's: after each batch of a node's state store. */
     void (*on_batch)(struct sim_node *sn, uint64_t index, const struct store_write *w, size_t n);
@@ -255,6 +257,16 @@ void check_batch(struct sim_node *sn, const struct store_write *w, size_t n);
 void check_state(struct sim_node *sn);
 bool check_replicas_settled(struct sim *s);
 void check_replicas_equal(struct sim *s);
+
+/* --- check_log.c: called by check.c --- */
+
+struct msg_raft_wire;
+void check_log_init(struct sim *s);
+void check_log_finish(struct sim *s);
+void check_log_append(struct sim_node *sn, const struct msg_raft_wire *m); /* sent by a leader */
+void check_log_acked(struct sim_node *sn, raft_term term, raft_index index);
+void check_log_elected(struct sim_node *sn, const struct raft_status *st);
+void check_log_commit(struct sim_node *sn, const struct raft_status *st); /* a leader's has risen */
 
 /* --- fault.c --- */
 

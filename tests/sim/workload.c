@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What clients ask: registers with every kind of compare and write, a counter that is only ever
- * incremented, accounts in two shards between which money moves. Values that are put are unique, so
- * that a read tells which write it saw.
+ * incremented, accounts in two shards between which money moves, ranges that are scanned and
+ * deleted. Values that are put are unique, so that a read tells which write it saw.
  */
 #include "tests/sim/client.h"
 
 #define REGISTERS  4
 #define COUNTER    REGISTERS
 #define BANK       (REGISTERS + 1)
-#define OBJECTS    (REGISTERS + 2)
+#define RANGE      (REGISTERS + 2)
+#define OBJECTS    (REGISTERS + 3)
 #define START_WITH 1000
 
 _Static_assert(OBJECTS <= CLIENT_KNOWN, "clients remember each object");
@@ -197,6 +198,52 @@ static void bank_txn(struct sim_client *k, struct model_txn *t)
     }
 }
 
+/* --- ranges ----------------------------------------------------------------------------------- */
+
+static void scan(struct sim_client *k, struct model_txn *t, unsigned cell)
+{
+    t->reads[t->n_reads++] = (struct model_part){
+        .op = KV_SCAN, .cell = (uint8_t)cell, .arg = 1 + rng_below(&k->sim->client_rng, 3)};
+}
+
+static void put_cell(struct sim_client *k, struct model_txn *t, unsigned cell)
+{
+    add_number(write_to(t, KV_PUT, cell, 0), unique(k));
+}
+
+/* A request without writes stays in one shard. */
+static void range_txn(struct sim_client *k, struct model_txn *t)
+{
+    struct rng *r = &k->sim->client_rng;
+    unsigned cell = (unsigned)rng_below(r, MODEL_CELLS), first = RANGE_END(cell) - 2;
+    switch (rng_below(r, 8)) {
+    case 0:
+    case 1:
+        scan(k, t, rng_below(r, 2) ? first : cell);
+        return;
+    case 2:
+        scan(k, t, first);
+        write_to(t, KV_DELETE_RANGE, first, 1 + rng_below(r, 2));
+        return;
+    case 3: /* its own put is in the range, too */
+        put_cell(k, t, cell);
+        write_to(t, KV_DELETE_RANGE, first, 1 + rng_below(r, 2));
+        put_cell(k, t, (cell + 2) % MODEL_CELLS);
+        return;
+    case 4:
+        compare(t, KV_EMPTY_RANGE, rng_below(r, 2) ? first : cell);
+        put_cell(k, t, cell);
+        return;
+    case 5:
+        write_to(t, KV_DELETE, cell, 0);
+        return;
+    default:
+        scan(k, t, cell);
+        put_cell(k, t, cell);
+        return;
+    }
+}
+
 /* --- requests --------------------------------------------------------------------------------- */
 
 static struct client_request *wait_for_change(struct sim_client *k, unsigned object)
@@ -233,8 +280,10 @@ struct client_request *workload_next(struct sim_client *k)
         register_txn(k, object, &r->txn);
     else if (object == COUNTER)
         counter_txn(k, &r->txn);
-    else
+    else if (object == BANK)
         bank_txn(k, &r->txn);
+    else
+        range_txn(k, &r->txn);
     return r;
 }
 
