@@ -159,6 +159,35 @@ static void make_durable(struct sim_disk *d, const struct change *c)
         name_set(d->durable, c->link, c->inode);
 }
 
+/* --- faults ----------------------------------------------------------------------------------- */
+
+static bool counts_down(unsigned *n)
+{
+    return *n > 0 && --*n == 0;
+}
+
+static bool fails(struct sim_disk *d)
+{
+    if (!d->node->inside || !counts_down(&d->fail_op_in))
+        return false;
+    trace_line(d->node->sim, "n%u a call of the disk FAILS", d->node->id);
+    d->failed = true;
+    return true;
+}
+
+static bool power_goes(struct sim_disk *d)
+{
+    return d->node->inside && counts_down(&d->crash_op_in);
+}
+
+/* Before the change of a name, or another one without parts. */
+static int change_begins(struct sim_disk *d)
+{
+    if (power_goes(d))
+        host_power_fails(d->node);
+    return fails(d) ? -ERR_IO : 0;
+}
+
 /* --- the interface ---------------------------------------------------------------------------- */
 
 static bool parent_exists(struct sim_disk *d, const char *path)
@@ -177,6 +206,9 @@ static int op_open(struct disk *disk, const char *path, int flags, struct disk_f
         return -ERR_EXISTS;
     if (!i && !((flags & DISK_CREATE) && parent_exists(d, path)))
         return -ERR_NOT_FOUND;
+    int err = i ? 0 : change_begins(d);
+    if (err < 0 || fails(d))
+        return -ERR_IO;
     if (!i) {
         i = inode_new(false);
         name_set(d->names, path, i);
@@ -201,6 +233,8 @@ static void op_close(struct disk_file *file)
 static int64_t op_read(struct disk_file *file, void *p, size_t n, uint64_t off)
 {
     const GByteArray *a = file_of(file)->inode->cache;
+    if (fails(disk_of(file->disk)))
+        return -ERR_IO;
     if (off >= a->len)
         return 0;
     n = MIN(n, a->len - (size_t)off);
@@ -219,33 +253,57 @@ static void note_write(struct inode *i, uint64_t off, uint64_t end)
     g_ptr_array_add(i->writes, d);
 }
 
-static int op_write(struct disk_file *file, const struct iovec *iov, int n, uint64_t off)
+static void write_part(struct inode *i, const struct iovec *iov, int n, uint64_t off, uint64_t end)
 {
-    struct inode *i = file_of(file)->inode;
     uint64_t at = off;
-    for (int k = 0; k < n; k++) {
-        grow(i->cache, at + iov[k].iov_len);
-        if (iov[k].iov_len > 0)
-            memcpy(i->cache->data + at, iov[k].iov_base, iov[k].iov_len);
-        at += iov[k].iov_len;
+    for (int k = 0; k < n && at < end; k++) {
+        size_t part = MIN(iov[k].iov_len, (size_t)(end - at));
+        grow(i->cache, at + part);
+        if (part > 0)
+            memcpy(i->cache->data + at, iov[k].iov_base, part);
+        at += part;
     }
     if (at > off)
         note_write(i, off, at);
-    return 0;
+}
+
+/* Nothing has got to the disk yet when it returns; where it is cut short, not even all to the
+ * cache.
+ */
+static int op_write(struct disk_file *file, const struct iovec *iov, int n, uint64_t off)
+{
+    struct inode *i = file_of(file)->inode;
+    struct sim_disk *d = disk_of(file->disk);
+    bool power = power_goes(d), failed = !power && fails(d);
+    uint64_t end = off;
+    for (int k = 0; k < n; k++)
+        end += iov[k].iov_len;
+    if (d->full && end > i->cache->len)
+        return -ERR_NO_SPACE;
+    if ((power || failed) && end > off)
+        end = off + rng_below(&d->node->sim->disk_rng, end - off + 1);
+    write_part(i, iov, n, off, end);
+    if (power)
+        host_power_fails(d->node);
+    return failed ? -ERR_IO : 0;
 }
 
 /* A new length is a write of no bytes at the end: kept or lost like one. */
 static int op_allocate(struct disk_file *file, uint64_t size)
 {
     struct inode *i = file_of(file)->inode;
-    if (disk_of(file->disk)->full)
+    struct sim_disk *d = disk_of(file->disk);
+    int err = change_begins(d);
+    if (err < 0)
+        return err;
+    if (d->full)
         return -ERR_NO_SPACE;
     if (size <= i->cache->len)
         return 0;
     grow(i->cache, size);
-    struct dirty *d = g_malloc0(sizeof(*d));
-    d->off = size;
-    g_ptr_array_add(i->writes, d);
+    struct dirty *w = g_malloc0(sizeof(*w));
+    w->off = size;
+    g_ptr_array_add(i->writes, w);
     return 0;
 }
 
@@ -261,6 +319,9 @@ static int op_rename(struct disk *disk, const char *from, const char *to)
     struct inode *i = g_hash_table_lookup(d->names, from);
     if (!i)
         return -ERR_NOT_FOUND;
+    int err = change_begins(d);
+    if (err < 0)
+        return err;
     name_set(d->names, to, i);
     note_change(d, from, to, i);
     g_hash_table_remove(d->names, from);
@@ -270,8 +331,12 @@ static int op_rename(struct disk *disk, const char *from, const char *to)
 static int op_remove(struct disk *disk, const char *path)
 {
     struct sim_disk *d = disk_of(disk);
-    if (!g_hash_table_remove(d->names, path))
+    if (!g_hash_table_contains(d->names, path))
         return -ERR_NOT_FOUND;
+    int err = change_begins(d);
+    if (err < 0)
+        return err;
+    g_hash_table_remove(d->names, path);
     note_change(d, path, NULL, NULL);
     return 0;
 }
@@ -283,6 +348,9 @@ static int op_make_dir(struct disk *disk, const char *path)
         return 0;
     if (!parent_exists(d, path))
         return -ERR_NOT_FOUND;
+    int err = change_begins(d);
+    if (err < 0)
+        return err;
     struct inode *i = inode_new(true);
     name_set(d->names, path, i);
     note_change(d, NULL, path, i);
@@ -293,6 +361,9 @@ static int op_make_dir(struct disk *disk, const char *path)
 static int op_sync_dir(struct disk *disk, const char *path)
 {
     struct sim_disk *d = disk_of(disk);
+    int err = change_begins(d);
+    if (err < 0)
+        return err;
     for (guint k = 0; k < d->changes->len;) {
         const struct change *c = g_ptr_array_index(d->changes, k);
         if (strcmp(c->dir, path) != 0) {
@@ -313,6 +384,8 @@ static gint by_name(gconstpointer a, gconstpointer b)
 static int op_list(struct disk *disk, const char *path, disk_name_fn *each, void *arg)
 {
     struct sim_disk *d = disk_of(disk);
+    if (fails(d))
+        return -ERR_IO;
     GPtrArray *found = g_ptr_array_new_with_free_func(g_free);
     GHashTableIter it;
     gpointer name;
@@ -391,11 +464,6 @@ static void power_run(struct sim *s, struct event *e)
     host_restart_later(sn, MS(1) + sim_spread(&s->rng, s->profile.fast ? MS(50) : SEC(1)));
 }
 
-static bool counts_down(unsigned *n)
-{
-    return *n > 0 && --*n == 0;
-}
-
 static uint64_t sync_latency(struct sim_disk *d)
 {
     struct sim *s = d->node->sim;
@@ -413,12 +481,12 @@ static void op_sync(struct disk_file *file, disk_done_fn *done, void *arg)
     struct sim *s = d->node->sim;
     struct inode *i = file_of(file)->inode;
     uint64_t latency = sync_latency(d);
-    bool fails = counts_down(&d->fail_sync_in);
+    bool failed = counts_down(&d->fail_sync_in);
     bool crashes = counts_down(&d->crash_sync_in);
     s->counters.syncs++;
     if (latency == 0 && !crashes) {
-        inode_settle(s, i, i->writes->len, !fails);
-        done(arg, fails ? -ERR_IO : 0);
+        inode_settle(s, i, i->writes->len, !failed);
+        done(arg, failed ? -ERR_IO : 0);
         return;
     }
     latency = MAX(latency, US(50));
@@ -429,7 +497,7 @@ static void op_sync(struct disk_file *file, disk_done_fn *done, void *arg)
     e->writes = i->writes->len;
     e->done = done;
     e->arg = arg;
-    e->fails = fails;
+    e->fails = failed;
     sim_post_node(d->node, &e->event, latency);
     if (crashes)
         sim_post_node(d->node, &EVENT_NEW(struct power_event, power_run)->event,
@@ -538,7 +606,31 @@ void sim_disk_power_loss(struct sim_disk *d)
     g_hash_table_iter_init(&it, d->durable);
     while (g_hash_table_iter_next(&it, &path, &inode))
         name_set(d->names, path, inode);
-    d->fail_sync_in = d->crash_sync_in = 0;
+    sim_disk_peace(d);
+}
+
+void sim_disk_peace(struct sim_disk *d)
+{
+    d->fail_sync_in = d->crash_sync_in = d->fail_op_in = d->crash_op_in = 0;
+}
+
+uint8_t *sim_disk_durable(struct sim_disk *d, const char *path)
+{
+    struct inode *i = g_hash_table_lookup(d->durable, path);
+    return i ? i->disk->data : NULL;
+}
+
+void sim_disk_forget_cache(struct sim_disk *d)
+{
+    GHashTableIter it;
+    gpointer inode;
+    g_hash_table_iter_init(&it, d->durable);
+    while (g_hash_table_iter_next(&it, NULL, &inode)) {
+        struct inode *i = inode;
+        ASSERT(i->writes->len == 0);
+        g_byte_array_set_size(i->cache, 0);
+        g_byte_array_append(i->cache, i->disk->data, i->disk->len);
+    }
 }
 
 uint64_t sim_disk_bytes(const struct sim_disk *d, const char *prefix)

@@ -72,7 +72,8 @@ void fault_draw(struct sim *s)
     p->sync_slow = some(r, 50000);
     /* Some clocks are really bad: then two leaders overlap for long, and no read may mind. */
     p->drift_ppm = rng_below(r, 3) ? 5000 : 300000;
-    p->big_values = rng_below(r, 4) == 0;
+    if (rng_below(r, 4) == 0) /* a few large ones are more log than a leader keeps in memory */
+        p->big_values = rng_below(r, 3) ? KIB(20) : KIB(400);
     draw_pace(r, p);
     if (rng_below(r, 4) == 0) { /* everybody at one place, and often: stale reads show there */
         p->objects = 1;
@@ -121,6 +122,7 @@ static void end_run(struct sim *s, struct event *e)
         break;
     case FAULT_FULL_DISK:
         d->full = false;
+        store_mem_disk_set_room(d->node->mem, STORE_MEM_ROOM);
         break;
     default:
         trace_line(s, "links are whole again");
@@ -238,6 +240,19 @@ static void crash(struct sim_node *sn, enum host_end how)
     host_restart_later(sn, down);
 }
 
+/* The others must be able to go on without all that may refuse to start. */
+static void fault_damage(struct sim *s, struct sim_node *sn)
+{
+    unsigned damaged = 0;
+    for (unsigned i = 0; i < s->n; i++)
+        damaged += s->nodes[i].damaged && &s->nodes[i] != sn;
+    if (!sn->node || damaged + 1 > (s->n - 1) / 2)
+        return;
+    crash(sn, END_POWER_LOSS);
+    if (damage_log(sn))
+        sn->damaged = true;
+}
+
 static void fault_many(struct sim *s)
 {
     struct rng *r = &s->rng;
@@ -267,6 +282,8 @@ static void fault_disk(struct sim *s, enum fault_kind kind, struct sim_node *sn)
         return;
     default:
         sn->disk->full = true;
+        /* It may hit the log, the state store's flushes, its writes. */
+        store_mem_disk_set_room(sn->mem, (enum store_mem_room)rng_below(r, 3));
         end_later(s, kind, sn->id, duration);
         return;
     }
@@ -281,6 +298,16 @@ static void fault_on_node(struct sim *s, enum fault_kind kind, struct sim_node *
         return;
     case FAULT_POWER:
         crash(sn, END_POWER_LOSS);
+        return;
+    case FAULT_DISK_ERROR:
+        trace_line(s, "FAULT n%u a call of the disk will fail", sn->id);
+        sn->disk->fail_op_in = 1 + (unsigned)rng_below(r, 30);
+        return;
+    case FAULT_POWER_IN_WRITE:
+        sn->disk->crash_op_in = 1 + (unsigned)rng_below(r, 30);
+        return;
+    case FAULT_DAMAGE:
+        fault_damage(s, sn);
         return;
     case FAULT_POWER_IN_SYNC:
         sn->disk->crash_sync_in = 1 + (unsigned)rng_below(r, 10);
@@ -387,8 +414,9 @@ void fault_heal(struct sim *s)
     for (unsigned i = 0; i < s->n; i++) {
         struct sim_disk *d = s->nodes[i].disk;
         d->full = false;
+        store_mem_disk_set_room(s->nodes[i].mem, STORE_MEM_ROOM);
         d->hung_until = 0;
-        d->fail_sync_in = d->crash_sync_in = 0;
+        sim_disk_peace(d);
         d->sync_time = s->profile.sync_time;
     }
 }

@@ -47,6 +47,14 @@ static NORETURN void env_fatal(void *ctx, int err, const char *text)
     longjmp(sn->dead, 1);
 }
 
+void host_power_fails(struct sim_node *sn)
+{
+    ASSERT(sn->inside);
+    sn->power_failed = true;
+    g_snprintf(sn->fatal, sizeof(sn->fatal), "the power goes during a write");
+    longjmp(sn->dead, 1);
+}
+
 static void env_log(void *ctx, int level, const char *text)
 {
     struct sim_node *sn = ctx;
@@ -70,16 +78,23 @@ static void died_inside(struct sim_node *sn)
 {
     struct sim *s = sn->sim;
     sn->inside = false;
-    trace_line(s, "n%u FATAL %s", sn->id, sn->fatal);
-    s->counters.fatals++;
+    bool power = sn->power_failed;
+    sn->power_failed = false;
+    trace_line(s, "n%u %s %s", sn->id, power ? "FAULT" : "FATAL", sn->fatal);
+    if (power)
+        s->counters.power_losses++;
+    else
+        s->counters.fatals++;
     if (!graveyard)
         graveyard = g_ptr_array_new();
     if (sn->node)
         g_ptr_array_add(graveyard, TAKE(sn->node));
     state_abandon(sn);
     sim_disk_process_gone(sn->disk);
-    net_node_gone(sn, false);
+    net_node_gone(sn, power && rng_below(&s->rng, 2) == 0);
     sn->life++;
+    if (power)
+        sim_disk_power_loss(sn->disk);
     host_restart_later(sn, MS(100) + rng_below(&s->rng, SEC(2)));
 }
 
@@ -185,6 +200,18 @@ static void start_node(struct sim_node *sn, struct start *st)
         host_restart_later(sn, MS(500));
         return;
     }
+    if (st->err == -ERR_IO && sn->disk->failed) {
+        trace_line(s, "n%u does not start: %s", sn->id, st->msg.text);
+        host_restart_later(sn, MS(500));
+        return;
+    }
+    if (st->err == -ERR_CORRUPT && sn->damaged) {
+        trace_line(s, "n%u refuses to start: %s", sn->id, st->msg.text);
+        s->counters.refused++;
+        sn->refused = true;
+        sn->up_wanted = false;
+        return;
+    }
     CHECK(s, st->err == 0, "node %u does not start: %s (%s)", sn->id, st->msg.text,
           err_text(st->err));
     check_node_started(sn);
@@ -235,7 +262,8 @@ void host_start(struct sim_node *sn)
         .on_lead = env_lead,
         .ctx = sn,
     };
-    ASSERT(!sn->node);
+    ASSERT(!sn->node && !sn->refused);
+    sn->disk->failed = false;
     sn->life++;
     sn->booted_at = s->now;
     sn->drift_ppm = (int64_t)rng_below(&s->rng, 2 * s->profile.drift_ppm + 1);
@@ -277,7 +305,7 @@ void host_stop(struct sim_node *sn, enum host_end how)
 
 static void restart_run(struct sim *s, struct event *e)
 {
-    if (!e->node->node)
+    if (!e->node->node && !e->node->refused)
         host_start(e->node);
 }
 

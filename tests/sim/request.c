@@ -57,7 +57,7 @@ static struct bytes ballast_key(struct arena *a, uint64_t n)
 {
     uint8_t *p = arena_alloc(a, 3);
     put_be16(p, BALLAST_SHARD);
-    p[2] = (uint8_t)('a' + n % 8);
+    p[2] = (uint8_t)('a' + n % 2);
     return bytes_of(p, 3);
 }
 

@@ -51,6 +51,9 @@ struct sim_options {
     X(FAULT_HUNG_DISK, "hung-disk")                                                                \
     X(FAULT_SYNC_ERROR, "sync-error")                                                              \
     X(FAULT_FULL_DISK, "full-disk")                                                                \
+    X(FAULT_DISK_ERROR, "disk-error")                                                              \
+    X(FAULT_POWER_IN_WRITE, "power-loss-in-write")                                                 \
+    X(FAULT_DAMAGE, "log-damage")                                                                  \
     X(FAULT_CLOCK, "clock-jump")                                                                   \
     X(FAULT_CLIENT, "client-death-or-sleep")
 enum fault_kind {
@@ -79,7 +82,7 @@ struct profile {
     unsigned client_break;                      /* per frame from or to a client */
     uint64_t sync_time;                         /* mean of one sync; 0: done at once */
     unsigned sync_slow;                         /* a sync that takes 20 times as long */
-    bool big_values;
+    uint32_t big_values;                        /* large values of up to so many bytes; 0: none */
     unsigned objects;   /* that clients use; 0: all. One alone gets many reads */
     unsigned histories; /* objects of a script's own; 0: the workload's */
     unsigned weight[FAULT_KINDS];
@@ -88,9 +91,9 @@ struct profile {
 /* What happened, to tell whether faults reached what they are meant to reach. */
 struct sim_counters {
     uint64_t events, frames, syncs, crashes, power_losses, fatals, pauses, partitions, elections,
-        snapshots, flushes, torn_sectors, torn_tails, ops, unknown_ops, retries, answers_twice,
-        sessions_lost, frames_lost, frames_doubled, frames_late, client_deaths, old_leader_asked,
-        simulated;
+        refused, snapshots, flushes, torn_sectors, torn_tails, ops, unknown_ops, retries,
+        answers_twice, sessions_lost, frames_lost, frames_doubled, frames_late, client_deaths,
+        old_leader_asked, simulated;
     uint64_t faults[FAULT_KINDS];
 };
 
@@ -121,6 +124,9 @@ struct sim_node {
     bool up_wanted;    /* a restart is posted or it is up */
     jmp_buf dead;      /* where env.fatal goes */
     bool inside;       /* node code is running */
+    bool power_failed; /* that is why it died inside */
+    bool damaged;      /* its log was; it may refuse to start */
+    bool refused;      /* and did, for good */
     char fatal[300];
 
     struct sim_disk *disk;
@@ -215,6 +221,8 @@ void sim_destroy(struct sim *s);
 void host_init(struct sim *s);
 void host_finish(struct sim *s);
 void host_start(struct sim_node *sn);
+/* From inside the node: the power is gone, what runs does not return. */
+NORETURN void host_power_fails(struct sim_node *sn);
 enum host_end { END_KILLED, END_POWER_LOSS };
 void host_stop(struct sim_node *sn, enum host_end how);
 void host_restart_later(struct sim_node *sn, uint64_t delay);
@@ -257,6 +265,11 @@ void check_batch(struct sim_node *sn, const struct store_write *w, size_t n);
 void check_state(struct sim_node *sn);
 bool check_replicas_settled(struct sim *s);
 void check_replicas_equal(struct sim *s);
+
+/* --- damage.c --- */
+
+/* Of a node that has lost its power. False: there is nothing to damage. */
+bool damage_log(struct sim_node *sn);
 
 /* --- check_log.c: called by check.c --- */
 

@@ -11,6 +11,7 @@ struct state_store {
     struct store *real;
     struct sim_node *sn;
     bool flushing;
+    struct flush_event *pending; /* the end of a flush that is to come */
 };
 
 struct state_maker {
@@ -64,18 +65,22 @@ static struct store_iter *op_iter_open(struct store *s, struct store_view *view,
  * ended. Either way the node must count on the former only. */
 struct flush_event {
     struct event event;
+    struct state_store *store; /* NULL: it was closed, and done must not be called */
     store_done_fn *done;
     void *arg;
     bool early;
+    int err; /* of an early one */
 };
 
 static void call_flushed(struct sim_node *sn, void *arg)
 {
     struct flush_event *e = arg;
-    struct store *real = sn->store->real;
-    sn->store->flushing = false;
+    if (!e->store)
+        return;
+    struct store *real = e->store->real;
+    e->store->flushing = false;
     if (e->early)
-        e->done(e->arg, 0);
+        e->done(e->arg, e->err);
     else
         real->ops->flush(real, e->done, e->arg);
 }
@@ -86,9 +91,17 @@ static void flush_run(struct sim *s, struct event *e)
     host_enter(e->node, call_flushed, e);
 }
 
-static void nobody_waits(void *arg, int err)
+static void flush_drop(struct event *e)
 {
-    ASSERT(err == 0);
+    struct flush_event *f = (struct flush_event *)e;
+    if (f->store)
+        f->store->pending = NULL;
+}
+
+static void remember_err(void *arg, int err)
+{
+    struct flush_event *e = arg;
+    e->err = err;
 }
 
 static void op_flush(struct store *s, store_done_fn *done, void *arg)
@@ -103,11 +116,14 @@ static void op_flush(struct store *s, store_done_fn *done, void *arg)
     struct flush_event *e = EVENT_NEW(struct flush_event, flush_run);
     ASSERT(!st->flushing);
     st->flushing = true;
+    e->event.drop = flush_drop;
+    e->store = st;
+    st->pending = e;
     e->done = done;
     e->arg = arg;
     e->early = rng_below(&sim->disk_rng, 2) == 0;
     if (e->early)
-        st->real->ops->flush(st->real, nobody_waits, NULL);
+        st->real->ops->flush(st->real, remember_err, e);
     sim_post_node(st->sn, &e->event, sim_spread(&sim->disk_rng, MS(20)));
 }
 
@@ -123,6 +139,8 @@ static void state_drop(struct state_store *st)
     /* Flushes happen by themselves too, and a checkpoint is one: any later prefix may survive. */
     uint64_t extra = rng_below(r, 2) ? rng_below(r, 200) : 0;
     store_mem_crash(st->real, (size_t)extra);
+    if (st->pending)
+        st->pending->store = NULL;
     if (st->sn->store == st)
         st->sn->store = NULL;
     g_free(st);
@@ -132,10 +150,7 @@ static void op_close(struct store *s)
 {
     if (!s)
         return;
-    struct state_store *st = state_of(s);
-    /* Closing is no flush; in a life that goes on only an installation closes it. */
-    ASSERT(!st->flushing || !st->sn->node);
-    state_drop(st);
+    state_drop(state_of(s)); /* closing is no flush */
 }
 
 static uint64_t op_approximate_bytes(struct store *s)

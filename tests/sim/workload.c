@@ -259,7 +259,7 @@ static struct client_request *wait_for_change(struct sim_client *k, unsigned obj
 static struct client_request *ballast(struct sim_client *k)
 {
     struct client_request *r = request_new(k, ASK_TXN);
-    r->ballast = 100 + (uint32_t)rng_below(&k->sim->client_rng, KIB(20));
+    r->ballast = 100 + (uint32_t)rng_below(&k->sim->client_rng, k->sim->profile.big_values);
     return r;
 }
 

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Damage to the log of a node that has no power: flipped bits, a sector of something else, a batch
+ * that was written at another one's place. Inside the bounds of what must be survived: never on
+ * more nodes than the others can do without (fault.c), never in the very last whole batch of a log,
+ * which format.h says cannot be told from a torn one.
+ */
+#include "cluster/store/reader.h"
+#include "tests/sim/disk.h"
+
+#define LOG_DIR "/d/wal"
+
+struct place {
+    uint64_t seq, at, n, number;
+};
+
+static void note_segment(void *arg, const char *name)
+{
+    uint64_t seq = segment_parse_name(name);
+    if (seq > 0)
+        g_array_append_val((GArray *)arg, seq);
+}
+
+static gint by_number(gconstpointer a, gconstpointer b)
+{
+    const uint64_t *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+static GArray *segments_of(struct sim_node *sn)
+{
+    GArray *seqs = g_array_new(FALSE, FALSE, sizeof(uint64_t));
+    struct disk *d = &sn->disk->disk;
+    d->ops->list(d, LOG_DIR, note_segment, seqs);
+    g_array_sort(seqs, by_number);
+    return seqs;
+}
+
+/* The whole batches of one segment. */
+static void find_batches(struct sim_node *sn, uint64_t seq, GArray *places)
+{
+    struct reader r;
+    struct batch b;
+    CHECK(sn->sim, reader_init(&r, &sn->disk->disk, LOG_DIR, seq) == 0,
+          "node %u: segment %" G_GUINT64_FORMAT " cannot be read", sn->id, seq);
+    for (uint64_t at = 0; at < r.size; at += WAL_BLOCK) {
+        if (reader_head(&r, at, &b) != BATCH_OK || !reader_whole(&r, &b))
+            continue;
+        const struct place p = {seq, at, batch_length(b.bytes), b.number};
+        g_array_append_val(places, p);
+    }
+    reader_finish(&r);
+}
+
+/* All but those with the last number. */
+static GArray *places_of(struct sim_node *sn)
+{
+    GArray *places = g_array_new(FALSE, FALSE, sizeof(struct place));
+    GArray *seqs = segments_of(sn);
+    uint64_t last = 0;
+    for (guint i = 0; i < seqs->len; i++)
+        find_batches(sn, g_array_index(seqs, uint64_t, i), places);
+    for (guint i = 0; i < places->len; i++)
+        last = MAX(last, g_array_index(places, struct place, i).number);
+    for (guint i = places->len; i-- > 0;)
+        if (g_array_index(places, struct place, i).number == last)
+            g_array_remove_index(places, i);
+    g_array_free(seqs, TRUE);
+    return places;
+}
+
+static uint8_t *bytes_at(struct sim_node *sn, const struct place *p)
+{
+    char *path =
+        g_strdup_printf("%s/%016" G_GINT64_MODIFIER "x%s", LOG_DIR, p->seq, WAL_SEGMENT_SUFFIX);
+    uint8_t *bytes = sim_disk_durable(sn->disk, path);
+    g_free(path);
+    CHECK(sn->sim, bytes, "node %u has lost a segment", sn->id);
+    return bytes + p->at;
+}
+
+static void flip_bits(struct rng *r, uint8_t *p, size_t n)
+{
+    size_t sector = rng_below(r, (n + SIM_SECTOR - 1) / SIM_SECTOR) * SIM_SECTOR;
+    for (uint64_t k = 1 + rng_below(r, 8); k > 0; k--)
+        p[sector + rng_below(r, MIN(SIM_SECTOR, n - sector))] ^= (uint8_t)(1u << rng_below(r, 8));
+}
+
+static void lose_sector(struct rng *r, uint8_t *p, size_t n)
+{
+    size_t sector = rng_below(r, (n + SIM_SECTOR - 1) / SIM_SECTOR) * SIM_SECTOR;
+    for (size_t i = sector; i < MIN(sector + SIM_SECTOR, n); i++)
+        p[i] = (uint8_t)rng_next(r);
+}
+
+/* What belongs at `from` went to `to`; at its own place is what was there before. */
+static void misdirect(struct sim_node *sn, const struct place *from, const struct place *to)
+{
+    uint8_t *source = bytes_at(sn, from), *there = bytes_at(sn, to);
+    if (source == there)
+        return;
+    memcpy(there, source, MIN(from->n, to->n));
+    memset(source, 0, from->n);
+}
+
+bool damage_log(struct sim_node *sn)
+{
+    static const char *const names[] = {"bits flip", "a sector is rubbish",
+                                        "a write went elsewhere"};
+    struct rng *r = &sn->sim->disk_rng;
+    GArray *places = places_of(sn);
+    bool any = places->len > 1;
+    if (any) {
+        const struct place *p = &g_array_index(places, struct place, rng_below(r, places->len));
+        const struct place *to = &g_array_index(places, struct place, rng_below(r, places->len));
+        uint64_t kind = rng_below(r, ARRAY_LEN(names));
+        if (kind == 0)
+            flip_bits(r, bytes_at(sn, p), p->n);
+        else if (kind == 1)
+            lose_sector(r, bytes_at(sn, p), p->n);
+        else
+            misdirect(sn, p, to);
+        sim_disk_forget_cache(sn->disk);
+        trace_line(sn->sim,
+                   "FAULT n%u: %s in segment %" G_GINT64_MODIFIER "x at %" G_GUINT64_FORMAT
+                   ", batch %" G_GUINT64_FORMAT,
+                   sn->id, names[kind], p->seq, p->at, p->number);
+    }
+    g_array_free(places, TRUE);
+    return any;
+}
