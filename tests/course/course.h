@@ -33,8 +33,9 @@ struct course {
     GHashTable *applied; /* command -> index (boxed u64s) */
     GHashTable *acked;   /* commands that were answered OK */
     uint64_t last_command;
-    unsigned slots; /* commands share so many keys; 0: a key each */
-    unsigned turn;  /* whose client is next */
+    unsigned slots;        /* commands share so many keys; 0: a key each */
+    uint64_t agree_within; /* of `one`; 0: AGREE_WITHIN */
+    unsigned turn;         /* whose client is next */
     /* A script's: a request has ended; reply NULL: nobody knows how. */
     void (*on_answer)(struct course *c, struct sim_client *k, struct client_request *r,
                       const struct model_reply *reply);
@@ -82,7 +83,7 @@ uint64_t log_bytes(const struct course *c, unsigned node); /* files of its log *
 
 unsigned one_leader(struct course *c); /* among those that are not cut off, within 5 s */
 void no_leader(struct course *c);
-raft_term one_term(struct course *c); /* they agree on it */
+raft_term one_term(struct course *c); /* they agree on it within 1 s */
 uint64_t asks_sent(const struct course *c);
 
 /* --- commands --- */

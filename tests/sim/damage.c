@@ -52,7 +52,14 @@ static void find_batches(struct sim_node *sn, uint64_t seq, GArray *places)
     reader_finish(&r);
 }
 
-/* All but those with the last number. */
+static gint place_by_number(gconstpointer a, gconstpointer b)
+{
+    const struct place *x = a, *y = b;
+    return x->number != y->number ? (x->number > y->number) - (x->number < y->number)
+                                  : (x->seq > y->seq) - (x->seq < y->seq);
+}
+
+/* All but those with the last number, in the order of numbers. */
 static GArray *places_of(struct sim_node *sn)
 {
     GArray *places = g_array_new(FALSE, FALSE, sizeof(struct place));
@@ -66,6 +73,7 @@ static GArray *places_of(struct sim_node *sn)
         if (g_array_index(places, struct place, i).number == last)
             g_array_remove_index(places, i);
     g_array_free(seqs, TRUE);
+    g_array_sort(places, place_by_number);
     return places;
 }
 
@@ -93,14 +101,28 @@ static void lose_sector(struct rng *r, uint8_t *p, size_t n)
         p[i] = (uint8_t)rng_next(r);
 }
 
-/* What belongs at `from` went to `to`; at its own place is what was there before. */
+/* What belongs at `from` went to `to`, all of it or one block; at its own place is what was there
+ * before. */
 static void misdirect(struct sim_node *sn, const struct place *from, const struct place *to)
 {
+    struct rng *r = &sn->sim->disk_rng;
     uint8_t *source = bytes_at(sn, from), *there = bytes_at(sn, to);
+    uint64_t n = MIN(from->n, to->n), at = 0;
     if (source == there)
         return;
-    memcpy(there, source, MIN(from->n, to->n));
-    memset(source, 0, from->n);
+    if (n > WAL_BLOCK && rng_below(r, 2)) {
+        at = rng_below(r, n / WAL_BLOCK) * WAL_BLOCK;
+        n = WAL_BLOCK;
+    }
+    memcpy(there + at, source + at, n);
+    memset(source + at, 0, n);
+}
+
+/* Half of them near the end, where a log might take it for torn. */
+static const struct place *some_place(struct rng *r, const GArray *places)
+{
+    guint n = places->len, near = rng_below(r, 2) ? MIN(n, 5) : n;
+    return &g_array_index(places, struct place, n - 1 - (guint)rng_below(r, near));
 }
 
 bool damage_log(struct sim_node *sn)
@@ -111,8 +133,7 @@ bool damage_log(struct sim_node *sn)
     GArray *places = places_of(sn);
     bool any = places->len > 1;
     if (any) {
-        const struct place *p = &g_array_index(places, struct place, rng_below(r, places->len));
-        const struct place *to = &g_array_index(places, struct place, rng_below(r, places->len));
+        const struct place *p = some_place(r, places), *to = some_place(r, places);
         uint64_t kind = rng_below(r, ARRAY_LEN(names));
         if (kind == 0)
             flip_bits(r, bytes_at(sn, p), p->n);

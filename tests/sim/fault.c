@@ -249,8 +249,10 @@ static void fault_damage(struct sim *s, struct sim_node *sn)
     if (!sn->node || damaged + 1 > (s->n - 1) / 2)
         return;
     crash(sn, END_POWER_LOSS);
-    if (damage_log(sn))
-        sn->damaged = true;
+    if (!damage_log(sn))
+        return;
+    sn->damaged = true;
+    s->counters.logs_damaged++;
 }
 
 static void fault_many(struct sim *s)

@@ -109,11 +109,12 @@ static void say_total(double seconds)
            "old-leader-asked %llu\n",
            N(ops), N(unknown_ops), N(retries), N(answers_twice), N(sessions_lost),
            N(old_leader_asked));
-    printf("came of faults: crashes %llu power-losses %llu fatal %llu refused %llu torn-sectors "
+    printf("came of faults: crashes %llu power-losses %llu fatal %llu logs-damaged %llu refused "
+           "%llu torn-sectors "
            "%llu torn-tails "
            "%llu client-deaths %llu; raft frames lost %llu doubled %llu overtaken %llu\n",
-           N(crashes), N(power_losses), N(fatals), N(refused), N(torn_sectors), N(torn_tails),
-           N(client_deaths), N(frames_lost), N(frames_doubled), N(frames_late));
+           N(crashes), N(power_losses), N(fatals), N(logs_damaged), N(refused), N(torn_sectors),
+           N(torn_tails), N(client_deaths), N(frames_lost), N(frames_doubled), N(frames_late));
     printf("faults:");
     for (unsigned i = 0; i < FAULT_KINDS; i++)
         printf(" %s %llu", fault_names[i], N(faults[i]));

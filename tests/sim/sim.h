@@ -91,7 +91,7 @@ struct profile {
 /* What happened, to tell whether faults reached what they are meant to reach. */
 struct sim_counters {
     uint64_t events, frames, syncs, crashes, power_losses, fatals, pauses, partitions, elections,
-        refused, snapshots, flushes, torn_sectors, torn_tails, ops, unknown_ops, retries,
+        logs_damaged, refused, snapshots, flushes, torn_sectors, torn_tails, ops, unknown_ops, retries,
         answers_twice, sessions_lost, frames_lost, frames_doubled, frames_late, client_deaths,
         old_leader_asked, simulated;
     uint64_t faults[FAULT_KINDS];
