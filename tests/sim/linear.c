@@ -77,6 +77,9 @@ struct search {
     unsigned n;
     unsigned left; /* answered operations that have no place yet */
     unsigned rank; /* the highest that has a place */
+    /* Versions that answers tell, rising, and how many of their operations have a place. */
+    GArray *versions[MODEL_SHARDS];
+    unsigned told[MODEL_SHARDS];
     GHashTable *seen;
     GArray *stack; /* struct done */
     struct model_state state;
@@ -146,6 +149,57 @@ static void rank_entries(struct search *s)
     g_ptr_array_free(timed, TRUE);
 }
 
+static gint by_version(gconstpointer a, gconstpointer b)
+{
+    const uint64_t *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+static void collect_versions(struct search *s)
+{
+    for (unsigned shard = 0; shard < MODEL_SHARDS; shard++) {
+        s->versions[shard] = g_array_new(FALSE, FALSE, sizeof(uint64_t));
+        for (unsigned i = 0; i < s->n; i++) {
+            const struct entry *e = &s->entries[i];
+            if (e->is_call && e->match && e->op->reply.versions[shard] > 0)
+                g_array_append_val(s->versions[shard], e->op->reply.versions[shard]);
+        }
+        g_array_sort(s->versions[shard], by_version);
+    }
+}
+
+static bool tells_version(const struct entry *call, unsigned shard)
+{
+    return call->match && call->op->reply.versions[shard] > 0;
+}
+
+/* Counters only rise: once one has reached a version that an operation without a place is known to
+ * have made, that operation never gets one. So what was never answered is tried only where there is
+ * room for its steps. */
+static bool leaves_room(const struct search *s, const struct entry *call,
+                        const struct model_state *next)
+{
+    for (unsigned shard = 0; shard < MODEL_SHARDS; shard++) {
+        unsigned told = s->told[shard] + tells_version(call, shard);
+        if (told < s->versions[shard]->len &&
+            next->counters[shard] >= g_array_index(s->versions[shard], uint64_t, told))
+            return false;
+    }
+    return true;
+}
+
+static void count_told(struct search *s, const struct entry *call, bool placed)
+{
+    for (unsigned shard = 0; shard < MODEL_SHARDS; shard++) {
+        if (!tells_version(call, shard))
+            continue;
+        if (placed)
+            s->told[shard]++;
+        else
+            s->told[shard]--;
+    }
+}
+
 static bool same_txn(const struct model_txn *a, const struct model_txn *b)
 {
     return memcmp(a, b, sizeof(*a)) == 0;
@@ -182,6 +236,7 @@ static void collect(struct search *s, const struct history *h, unsigned object)
     link_entries(s);
     rank_entries(s);
     link_twins(s);
+    collect_versions(s);
 }
 
 static void unlink_entry(struct entry *e)
@@ -208,6 +263,8 @@ static bool place(struct search *s, struct entry *call)
         return false;
     if (!model_step(&next, &call->op->txn, call->match ? &call->op->reply : NULL))
         return false;
+    if (!leaves_room(s, call, &next))
+        return false;
     struct seen key = {s->set ^ call->mark, model_hash(&next)};
     /* Never answered and without effect here: as good as never done. */
     if (!call->match && key.state == model_hash(&s->state))
@@ -221,6 +278,7 @@ static bool place(struct search *s, struct entry *call)
     s->state = next;
     s->rank += call->rank > 0;
     call->placed = true;
+    count_told(s, call, true);
     unlink_entry(call);
     if (call->match) {
         unlink_entry(call->match);
@@ -260,6 +318,7 @@ static bool take_back(struct search *s, struct entry **ret)
         s->set ^= d.call->mark;
         s->rank -= d.call->rank > 0;
         d.call->placed = false;
+        count_told(s, d.call, false);
         if (d.call->match) {
             relink_entry(d.call->match);
             s->left++;
@@ -372,6 +431,8 @@ enum linear_verdict history_check(const struct history *h, unsigned object, uint
         print_stuck(&s, h, object, ret_text);
     g_hash_table_destroy(s.seen);
     g_array_free(s.stack, TRUE);
+    for (unsigned i = 0; i < MODEL_SHARDS; i++)
+        g_array_free(s.versions[i], TRUE);
     g_free(s.entries);
     return v;
 }

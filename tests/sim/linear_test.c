@@ -221,6 +221,25 @@ TEST(a_range_is_deleted_in_order_and_counted)
     assert_int_equal(judge(), LINEAR_VIOLATION);
 }
 
+/* Their orders are more than any budget has room for. */
+TEST(unanswered_writes_cost_nothing_where_versions_leave_no_room)
+{
+    written(call_put(1), 1);
+    for (uint64_t i = 0; i < 30; i++)
+        call_put(100 + i);
+    for (unsigned i = 0; i < 3; i++) {
+        struct model_txn t = add_txn(1);
+        t.n_compares = 1;
+        t.compares[0].op = KV_ABSENT;
+        struct hist_op *op = call(&t);
+        op->reply.status = ERR_FAILED;
+        history_return(history, op, history->stamp);
+    }
+    got(call_get(), 1, 1);
+    written(call_put(2), 2);
+    assert_int_equal(judge(), LINEAR_OK);
+}
+
 TEST(an_exhausted_search_is_no_success)
 {
     written(call_put(7), 1);
@@ -245,6 +264,7 @@ int main(int argc, char **argv)
         T(a_failed_compare_is_believed_only_where_it_fails),
         T(a_scan_sees_every_key_of_its_range),
         T(a_range_is_deleted_in_order_and_counted),
+        T(unanswered_writes_cost_nothing_where_versions_leave_no_room),
         T(an_exhausted_search_is_no_success),
     };
     history = history_create(1);
