@@ -2,21 +2,7 @@
 #include "tests/sim/disk.h"
 
 #include <string.h>
-
-/* A file or directory. Its writes that are not durable yet lie in order. */
-struct inode {
-    unsigned refs;
-    bool dir;
-    GByteArray *cache, *disk;
-    GPtrArray *writes; /* struct dirty */
-};
-
-/* Whole sectors as they were after the write. */
-struct dirty {
-    uint64_t off;
-    size_t n;
-    uint8_t bytes[];
-};
+#include "tests/sim/inode.h"
 
 enum change_kind { CHANGE_LINK, CHANGE_UNLINK };
 /* A rename is two in one step. */
@@ -42,85 +28,6 @@ static struct sim_file *file_of(struct disk_file *f)
     struct sim_file *sf = container_of(f, struct sim_file, file);
     ASSERT(sf->open);
     return sf;
-}
-
-/* --- inodes ----------------------------------------------------------------------------------- */
-
-static struct inode *inode_new(bool dir)
-{
-    struct inode *i = g_new0(struct inode, 1);
-    i->refs = 1;
-    i->dir = dir;
-    i->cache = g_byte_array_new();
-    i->disk = g_byte_array_new();
-    i->writes = g_ptr_array_new_with_free_func(g_free);
-    return i;
-}
-
-static struct inode *inode_ref(struct inode *i)
-{
-    i->refs++;
-    return i;
-}
-
-static void inode_unref(gpointer p)
-{
-    struct inode *i = p;
-    if (!i || --i->refs > 0)
-        return;
-    g_byte_array_unref(i->cache);
-    g_byte_array_unref(i->disk);
-    g_ptr_array_unref(i->writes);
-    g_free(i);
-}
-
-static void grow(GByteArray *a, uint64_t size)
-{
-    guint old = a->len;
-    if (size <= old)
-        return;
-    g_byte_array_set_size(a, (guint)size);
-    memset(a->data + old, 0, size - old);
-}
-
-static void write_disk(struct inode *i, uint64_t off, const uint8_t *p, size_t n)
-{
-    grow(i->disk, off + n);
-    memcpy(i->disk->data + off, p, n);
-}
-
-/* What of one write that was under way reached the disk. */
-static void lose_write(struct sim *s, struct inode *i, const struct dirty *w)
-{
-    struct rng *r = &s->disk_rng;
-    uint64_t fate = rng_below(r, 3);
-    if (fate == 0)
-        return;
-    if (fate == 1 || w->n == 0) {
-        write_disk(i, w->off, w->bytes, w->n);
-        return;
-    }
-    for (size_t at = 0; at < w->n; at += SIM_SECTOR) {
-        if (rng_below(r, 2) == 0) {
-            s->counters.torn_sectors++;
-            continue;
-        }
-        write_disk(i, w->off + at, w->bytes + at, MIN(SIM_SECTOR, w->n - at));
-    }
-}
-
-/* The first n writes are clean: on the disk, or, after a failed sync, as may be. */
-static void inode_settle(struct sim *s, struct inode *i, guint n, bool durable)
-{
-    for (guint k = 0; k < n; k++) {
-        const struct dirty *d = g_ptr_array_index(i->writes, k);
-        if (durable)
-            write_disk(i, d->off, d->bytes, d->n);
-        else
-            lose_write(s, i, d);
-    }
-    if (n > 0)
-        g_ptr_array_remove_range(i->writes, 0, n);
 }
 
 /* --- names ------------------------------------------------------------------------------------ */
@@ -242,31 +149,6 @@ static int64_t op_read(struct disk_file *file, void *p, size_t n, uint64_t off)
     return (int64_t)n;
 }
 
-static void note_write(struct inode *i, uint64_t off, uint64_t end)
-{
-    uint64_t from = off / SIM_SECTOR * SIM_SECTOR;
-    uint64_t to = MIN((end + SIM_SECTOR - 1) / SIM_SECTOR * SIM_SECTOR, i->cache->len);
-    struct dirty *d = g_malloc(sizeof(*d) + (size_t)(to - from));
-    d->off = from;
-    d->n = (size_t)(to - from);
-    memcpy(d->bytes, i->cache->data + from, d->n);
-    g_ptr_array_add(i->writes, d);
-}
-
-static void write_part(struct inode *i, const struct iovec *iov, int n, uint64_t off, uint64_t end)
-{
-    uint64_t at = off;
-    for (int k = 0; k < n && at < end; k++) {
-        size_t part = MIN(iov[k].iov_len, (size_t)(end - at));
-        grow(i->cache, at + part);
-        if (part > 0)
-            memcpy(i->cache->data + at, iov[k].iov_base, part);
-        at += part;
-    }
-    if (at > off)
-        note_write(i, off, at);
-}
-
 /* Nothing has got to the disk yet when it returns; where it is cut short, not even all to the
  * cache.
  */
@@ -282,7 +164,7 @@ static int op_write(struct disk_file *file, const struct iovec *iov, int n, uint
         return -ERR_NO_SPACE;
     if ((power || failed) && end > off)
         end = off + rng_below(&d->node->sim->disk_rng, end - off + 1);
-    write_part(i, iov, n, off, end);
+    inode_write(i, iov, n, off, end);
     if (power)
         host_power_fails(d->node);
     return failed ? -ERR_IO : 0;
@@ -300,10 +182,7 @@ static int op_allocate(struct disk_file *file, uint64_t size)
         return -ERR_NO_SPACE;
     if (size <= i->cache->len)
         return 0;
-    grow(i->cache, size);
-    struct dirty *w = g_malloc0(sizeof(*w));
-    w->off = size;
-    g_ptr_array_add(i->writes, w);
+    inode_extend(i, size);
     return 0;
 }
 
@@ -596,11 +475,8 @@ void sim_disk_power_loss(struct sim_disk *d)
     GList *paths = g_list_sort(g_hash_table_get_keys(d->durable), (GCompareFunc)strcmp);
     for (GList *l = paths; l; l = l->next) {
         struct inode *i = g_hash_table_lookup(d->durable, l->data);
-        for (guint k = 0; k < i->writes->len; k++)
-            lose_write(s, i, g_ptr_array_index(i->writes, k));
-        g_ptr_array_set_size(i->writes, 0);
-        g_byte_array_set_size(i->cache, 0);
-        g_byte_array_append(i->cache, i->disk->data, i->disk->len);
+        inode_settle(s, i, i->writes->len, false);
+        inode_forget_cache(i);
     }
     g_list_free(paths);
     g_hash_table_iter_init(&it, d->durable);
@@ -626,10 +502,7 @@ void sim_disk_forget_cache(struct sim_disk *d)
     gpointer inode;
     g_hash_table_iter_init(&it, d->durable);
     while (g_hash_table_iter_next(&it, NULL, &inode)) {
-        struct inode *i = inode;
-        ASSERT(i->writes->len == 0);
-        g_byte_array_set_size(i->cache, 0);
-        g_byte_array_append(i->cache, i->disk->data, i->disk->len);
+        inode_forget_cache(inode);
     }
 }
 

@@ -4,10 +4,11 @@
  * clock, disk and network, with simulated clients. One seed is one run. What is modelled and what
  * is checked stands in README.md.
  *
- * Files: queue (time), trace (log, failure), disk, net, state (the nodes' state stores), host
- * (starts, stops and drives nodes), client and workload, model and linear (histories), check
- * and check_log (invariants while running), fault (what goes wrong when), run (the phases of a
- * run). All but main.c is a library: tests/course drives the same machine by scripts of its own.
+ * Files: queue (time), trace (log, failure), disk, inode and damage, net, state (the nodes' state
+ * stores), host (starts, stops and drives nodes), client, request and workload, model and linear
+ * (histories), check and check_log (invariants while running), fault (what goes wrong when), run
+ * (the phases of a run). All but main.c is a library: tests/course drives the same machine by
+ * scripts of its own.
  */
 #pragma once
 
@@ -91,9 +92,9 @@ struct profile {
 /* What happened, to tell whether faults reached what they are meant to reach. */
 struct sim_counters {
     uint64_t events, frames, syncs, crashes, power_losses, fatals, pauses, partitions, elections,
-        logs_damaged, refused, snapshots, flushes, torn_sectors, torn_tails, ops, unknown_ops, retries,
-        answers_twice, sessions_lost, frames_lost, frames_doubled, frames_late, client_deaths,
-        old_leader_asked, simulated;
+        logs_damaged, refused, snapshots, flushes, torn_sectors, torn_tails, ops, unknown_ops,
+        retries, answers_twice, sessions_lost, frames_lost, frames_doubled, frames_late,
+        client_deaths, old_leader_asked, simulated;
     uint64_t faults[FAULT_KINDS];
 };
 
