@@ -101,6 +101,24 @@ void course_run(struct course *c, uint64_t duration)
     }
 }
 
+static bool all_linked(const struct course *c)
+{
+    for (unsigned a = 1; a <= c->n; a++)
+        for (unsigned b = a + 1; b <= c->n; b++)
+            if (up(c, a) && up(c, b) && !net_linked(c->s, a, b))
+                return false;
+    return true;
+}
+
+void course_link(struct course *c)
+{
+    uint64_t deadline = c->s->now + SEC(10);
+    while (!all_linked(c)) {
+        CHECK(c->s, c->s->now < deadline, "the nodes are not connected after 10 s");
+        course_run(c, STEP);
+    }
+}
+
 static bool all_greeted(struct course *c)
 {
     bool all = true;
@@ -120,6 +138,7 @@ static bool all_greeted(struct course *c)
 void course_ready(struct course *c)
 {
     uint64_t deadline = c->s->now + SEC(20);
+    course_link(c);
     while (!all_greeted(c)) {
         CHECK(c->s, c->s->now < deadline, "the clients have no sessions after 20 s");
         course_run(c, MS(10));

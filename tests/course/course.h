@@ -56,7 +56,9 @@ struct course_test {
 /* --- life: between begin and end the script --- */
 
 void course_begin(struct course *c, unsigned nodes);
-/* Until every client has a session and a connection to every node. */
+/* Until every two nodes are connected: the course's network knows no connections. */
+void course_link(struct course *c);
+/* The same, and until every client has a session and a connection to every node. */
 void course_ready(struct course *c);
 /* Everything heals; all becomes equal; what must hold at the end is checked. */
 void course_end(struct course *c);

@@ -5,6 +5,7 @@
 static void TestInitialElection3A(struct course *c)
 {
     course_begin(c, 3);
+    course_link(c);
     one_leader(c);
     course_run(c, MS(50));
     raft_term term = one_term(c);
@@ -18,6 +19,7 @@ static void TestInitialElection3A(struct course *c)
 static void TestReElection3A(struct course *c)
 {
     course_begin(c, 3);
+    course_link(c);
     unsigned first = one_leader(c);
     cut(c, first);
     one_leader(c);
@@ -39,6 +41,7 @@ static void TestReElection3A(struct course *c)
 static void TestManyElections3A(struct course *c)
 {
     course_begin(c, 7);
+    course_link(c);
     one_leader(c);
     for (unsigned round = 0; round < 9; round++) {
         unsigned gone[3];

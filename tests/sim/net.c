@@ -293,6 +293,17 @@ void net_break_some(struct sim *s)
     }
 }
 
+bool net_linked(const struct sim *s, unsigned a, unsigned b)
+{
+    for (guint i = 0; i < s->conns->len; i++) {
+        const struct sim_conn *c = g_ptr_array_index(s->conns, i);
+        if (c->at == a && c->far == b && c->opened && !c->closed && !c->broken && c->other &&
+            c->other->opened && !c->other->closed && !c->other->broken)
+            return true;
+    }
+    return false;
+}
+
 /* Nothing acknowledged for too long. */
 static void check_run(struct sim *s, struct event *e)
 {

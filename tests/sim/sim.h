@@ -240,6 +240,8 @@ void net_finish(struct sim *s);
 void net_node_gone(struct sim_node *sn, bool silently);
 void net_block(struct sim *s, unsigned from, unsigned to, bool blocked);
 void net_break_some(struct sim *s);
+/* Two nodes have a connection, and both know it. */
+bool net_linked(const struct sim *s, unsigned a, unsigned b);
 /* When a paused node gets an event that waited for it: the sockets are read in any order. */
 uint64_t net_resume_at(struct sim *s, struct event *e);
 /* A client's end: callbacks in client.c. NULL: never. */
