@@ -37,7 +37,8 @@
     X(ERR_STOPPED,       22,     "shutting down",                            EIO,         true)    \
     X(ERR_LOCKED,        23,     "in use by another process",                EBUSY,       false)   \
     X(ERR_CONFIG,        24,     "bad option or configuration",              EINVAL,      false)   \
-    X(ERR_TLS,           25,     "TLS handshake or certificate refused",     EACCES,      false)
+    X(ERR_TLS,           25,     "TLS handshake or certificate refused",     EACCES,      false)   \
+    X(ERR_REMOVED,       26,     "the node was removed from the cluster",    EIO,         false)
 
 enum err {
 #define ERR_ENUM(code, number, text, no, retryable) code = (number),

@@ -57,6 +57,11 @@ enum kv_write_op {
 #define COUNTER_FIELDS(F, L) F(BYTES, name) F(U64, value)
 #define CHECK_BOUND_FIELDS(F, L) F(BYTES, at)
 #define CHECK_PIECE_FIELDS(F, L) F(BYTES, at) F(U64, hash) F(U64, rows) F(U64, keys) F(U64, bytes)
+/* roles: a sum of MEMBER_VOTER (of the newer half), MEMBER_LEAVING (a voter of the older half of a
+ * joint configuration) and MEMBER_LEARNER; 0: known, but not in the configuration. */
+enum member_roles { MEMBER_VOTER = 1, MEMBER_LEAVING = 2, MEMBER_LEARNER = 4 };
+#define MEMBER_FIELDS(F, L)                                                                        \
+    F(U32, node) F(U8, roles) F(U8, caught_up) F(U64, match) F(U64, heard_ms) F(BYTES, address)
 
 #define MSG_PARTS(X)                                                                               \
     X(kv_compare, KV_COMPARE_FIELDS)                                                               \
@@ -71,7 +76,8 @@ enum kv_write_op {
     X(group_status, GROUP_STATUS_FIELDS)                                                           \
     X(counter, COUNTER_FIELDS)                                                                     \
     X(check_bound, CHECK_BOUND_FIELDS)                                                             \
-    X(check_piece, CHECK_PIECE_FIELDS)
+    X(check_piece, CHECK_PIECE_FIELDS)                                                             \
+    X(member, MEMBER_FIELDS)
 
 /* --- messages --------------------------------------------------------------------------------- */
 
@@ -153,6 +159,18 @@ enum hello_purpose { HELLO_MAIN = 0, HELLO_BULK = 1 };
     F(U32, gid) F(U64, index) F(BYTES, lo) F(BYTES, hi) F(U64, every) L(check_bound, bounds, 64)
 #define CHECK_PIECES_FIELDS(F, L)                                                                  \
     F(U16, status) F(U64, applied) F(U64, hashed) L(check_piece, pieces, SHARDS_MAX + 1)
+/* Membership. CHANGE: what an administrator asks the leader of group 0; answered by STATUS once it
+ * is committed and applied, or why not. address: of a node that is added. */
+enum member_op { MEMBER_ADD = 1, MEMBER_PROMOTE = 2, MEMBER_REMOVE = 3 };
+#define MEMBER_CHANGE_FIELDS(F, L) F(U8, op) F(U32, node) F(BYTES, address)
+/* Who belongs to it and as what: answered by any node at once from what it knows. index: of the
+ * newest configuration; match, heard_ms and caught_up of each member as the leader sees them. */
+#define MEMBERS_FIELDS(F, L) F(U8, unused)
+#define MEMBERS_REPLY_FIELDS(F, L)                                                                 \
+    F(U16, status) F(U32, leader) F(U16, shards) F(U64, index) F(U64, last) F(U8, joint)           \
+    L(member, members, NODES_MAX)
+/* A KV_CMD_NODE's (cluster/kv/nodes.h); never sent by itself. */
+#define NODE_RECORD_FIELDS(F, L) F(U32, node) F(U8, state) F(BYTES, address)
 
 /*  name, type number, field list */
 #define MSG_LIST(X)                                                                                \
@@ -179,4 +197,8 @@ enum hello_purpose { HELLO_MAIN = 0, HELLO_BULK = 1 };
     X(check, 50, CHECK_FIELDS)                                                                     \
     X(check_started, 51, CHECK_STARTED_FIELDS)                                                     \
     X(check_ask, 52, CHECK_ASK_FIELDS)                                                             \
-    X(check_pieces, 53, CHECK_PIECES_FIELDS)
+    X(check_pieces, 53, CHECK_PIECES_FIELDS)                                                       \
+    X(member_change, 60, MEMBER_CHANGE_FIELDS)                                                     \
+    X(members, 61, MEMBERS_FIELDS)                                                                 \
+    X(members_reply, 62, MEMBERS_REPLY_FIELDS)                                                     \
+    X(node_record, 63, NODE_RECORD_FIELDS)

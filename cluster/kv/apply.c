@@ -332,6 +332,46 @@ static int apply_check(struct kv *kv, const struct kv_entry *e, const struct kv_
     return 0;
 }
 
+/* --- membership ------------------------------------------------------------------------------- */
+
+/* Not understood here: the consensus core does. It is kept in the batch that says that it was
+ * applied, so that a start and a snapshot find the one that belongs to the state. */
+static void apply_conf(struct kv *kv, const struct kv_entry *e)
+{
+    enc_reset(&kv->conf);
+    enc_u64(&kv->conf, e->index);
+    enc_raw(&kv->conf, e->data.p, e->data.n);
+    round_put(&kv->round, layout_conf_key(&kv->arena), enc_view(&kv->conf));
+    enc_reset(&kv->conf);
+    enc_raw(&kv->conf, e->data.p, e->data.n);
+    kv->conf_index = e->index;
+    applied(kv, e);
+}
+
+/* Its outcome is not kept: who repeats it is told how it stands. */
+static int apply_node(struct kv *kv, const struct kv_entry *e, struct bytes in,
+                      const struct kv_sink *sink)
+{
+    struct msg_node_record m;
+    int verdict = dec_node_record(in, &kv->arena, &m) < 0
+                      ? -ERR_INVALID
+                      : nodes_judge(&kv->nodes, m.node, m.state, m.address);
+
+    if (verdict > 0) {
+        enum node_state state = (enum node_state)m.state;
+
+        round_put(&kv->round, layout_node_key(&kv->arena, m.node),
+                  node_value(&kv->arena, state, e->index, m.address));
+        nodes_set(&kv->nodes, m.node, state, e->index, m.address);
+    }
+    struct msg_status reply = {.status = (uint16_t)(verdict < 0 ? -verdict : 0)};
+    applied(kv, e);
+    enc_reset(&kv->reply);
+    enc_status(&kv->reply, &reply);
+    answer(kv, e, sink, MSG_status, enc_view(&kv->reply));
+    return 0;
+}
+
 /* --- entries ---------------------------------------------------------------------------------- */
 
 static int apply_one(struct kv *kv, const struct kv_entry *e, const struct kv_sink *sink)
@@ -339,6 +379,10 @@ static int apply_one(struct kv *kv, const struct kv_entry *e, const struct kv_si
     ASSERT(e->index == kv->index + 1);
     arena_reset(&kv->arena);
     overlay_reset(&kv->overlay);
+    if (e->conf) {
+        apply_conf(kv, e);
+        return 0;
+    }
     if (e->data.n == 0) {
         applied(kv, e);
         return 0;
@@ -353,6 +397,8 @@ static int apply_one(struct kv *kv, const struct kv_entry *e, const struct kv_si
         return apply_session_close(kv, e, body, sink);
     case KV_CMD_CHECK:
         return body.n ? refuse(kv, e, sink, ERR_INVALID) : apply_check(kv, e, sink);
+    case KV_CMD_NODE:
+        return apply_node(kv, e, body, sink);
     }
     return refuse(kv, e, sink, ERR_INVALID);
 }

@@ -55,6 +55,23 @@ static int load_records(struct kv *kv, struct errmsg *msg)
     return 0;
 }
 
+static int load_conf(struct kv *kv, struct errmsg *msg)
+{
+    struct bytes v;
+    int err = kv->store->ops->get(kv->store, NULL, layout_conf_key(&kv->arena), &kv->arena, &v);
+
+    if (err == -ERR_NOT_FOUND)
+        return 0;
+    if (err == 0 && (v.n < 8 || get_le64(v.p) > kv->index))
+        err = -ERR_CORRUPT;
+    if (err)
+        return errmsg_set(msg, err, "group %u: the record of its members cannot be read: %s",
+                          kv->gid, err_text(err));
+    kv->conf_index = get_le64(v.p);
+    enc_raw(&kv->conf, v.p + 8, v.n - 8);
+    return 0;
+}
+
 static guint watch_hash(const void *p)
 {
     const struct watch *w = p;
@@ -84,6 +101,7 @@ int kv_open(struct store *store, uint32_t gid, uint16_t shards, struct kv **ret,
     kv->gid = gid;
     kv->shards = shards;
     sessions_init(&kv->sessions);
+    nodes_init(&kv->nodes);
     round_init(&kv->round, store);
     results_init(&kv->results, &kv->round);
     overlay_init(&kv->overlay);
@@ -103,6 +121,14 @@ int kv_open(struct store *store, uint32_t gid, uint16_t shards, struct kv **ret,
         errmsg_set(msg, err, "group %u: its sessions cannot be read: %s", gid, err_text(err));
         goto fail;
     }
+    err = load_conf(kv, msg);
+    if (err)
+        goto fail;
+    err = nodes_load(&kv->nodes, store, &kv->arena);
+    if (err) {
+        errmsg_set(msg, err, "group %u: its nodes cannot be read: %s", gid, err_text(err));
+        goto fail;
+    }
     *ret = kv;
     return 0;
 fail:
@@ -118,6 +144,8 @@ void kv_close(struct kv *kv)
         if (kv->kept[i].index)
             kv->store->ops->view_close(kv->store, kv->kept[i].view);
     sessions_finish(&kv->sessions);
+    nodes_finish(&kv->nodes);
+    enc_finish(&kv->conf);
     results_finish(&kv->results);
     overlay_finish(&kv->overlay);
     overlay_finish(&kv->read_overlay);
@@ -253,6 +281,31 @@ void kv_kept_drop(struct kv *kv, uint64_t index)
         kv->kept[KV_KEPT_MAX - 1] = (struct kept_view){0};
         return;
     }
+}
+
+/* --- membership ------------------------------------------------------------------------------- */
+
+struct bytes kv_conf(const struct kv *kv, uint64_t *ret_index)
+{
+    *ret_index = kv->conf_index;
+    return enc_view(&kv->conf);
+}
+
+const struct kv_node *kv_node(const struct kv *kv, uint32_t id)
+{
+    return nodes_find(&kv->nodes, id);
+}
+
+const struct kv_node *kv_nodes(const struct kv *kv, unsigned *ret_n, uint64_t *ret_index)
+{
+    *ret_n = kv->nodes.all->len;
+    *ret_index = kv->nodes.index;
+    return (const struct kv_node *)(void *)kv->nodes.all->data;
+}
+
+int kv_node_check(const struct kv *kv, uint32_t id, enum node_state state, struct bytes address)
+{
+    return MIN(nodes_judge(&kv->nodes, id, state, address), 0);
 }
 
 /* --- watching --------------------------------------------------------------------------------- */

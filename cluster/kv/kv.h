@@ -31,6 +31,7 @@
 #pragma once
 
 #include "cluster/base/msg.h"
+#include "cluster/kv/nodes.h"
 #include "cluster/store/store.h"
 
 /* What an entry's data holds: a u8 command and the encoded message. */
@@ -39,20 +40,24 @@ enum kv_command {
     KV_CMD_SESSION_OPEN = 2,  /* msg_session_open; the client id is the entry's index */
     KV_CMD_SESSION_CLOSE = 3, /* msg_session_close; also proposed by the leader on expiry */
     KV_CMD_CHECK = 16,        /* no message: keep a view of this state, changes nothing */
+    KV_CMD_NODE = 17,         /* msg_node_record; group 0 only, proposed by its leader */
 };
 
 struct kv_entry {
     uint64_t index, term, time_ns;
     struct bytes data; /* empty: a no-op, only the applied index moves */
+    bool conf;         /* data is a configuration of the group, opaque here and kept */
 };
 
 struct kv;
 
-/* Callbacks during kv_apply, entry by entry: changed for each key, then reply. A no-op has none.
+/* Callbacks during kv_apply, entry by entry: changed for each key, then reply. A no-op and a
+ * configuration have none.
  * They may call kv_read, kv_result, kv_watch, kv_unwatch; what they read may already include later
  * entries of the same kv_apply. */
 struct kv_sink {
-    /* The answer to entry `index`: a txn_reply, session_reply or check_started body. Borrowed. */
+    /* The answer to entry `index`: a txn_reply, session_reply, check_started or (NODE) status body.
+     * Borrowed. */
     void (*reply)(void *ctx, uint64_t index, unsigned msg_type, struct bytes body);
     /* `key` (client form) was written or deleted (version 0); only for keys with a kv_watch count.
      * A DELETE of a key that was absent is told too. */
@@ -112,6 +117,19 @@ bool kv_has_session(const struct kv *kv, uint64_t client);
 unsigned kv_kept(const struct kv *kv, uint64_t ret_index[KV_KEPT_MAX]); /* their entries */
 struct store_view *kv_kept_view(const struct kv *kv, uint64_t index);   /* NULL: not kept */
 void kv_kept_drop(struct kv *kv, uint64_t index);
+
+/* The data of the newest configuration entry applied, and that entry's index; empty and 0: none
+ * was. Borrowed until the next kv_apply. */
+struct bytes kv_conf(const struct kv *kv, uint64_t *ret_index);
+
+/* The nodes that were added or removed (nodes.h), by id; `index` of the newest change among them.
+ * Borrowed until the next kv_apply. */
+const struct kv_node *kv_node(const struct kv *kv, uint32_t id);
+const struct kv_node *kv_nodes(const struct kv *kv, unsigned *ret_n, uint64_t *ret_index);
+/* 0 if that NODE command would take effect or has; else why it would be refused: -ERR_EXISTS, an
+ * address that is not the first one; -ERR_REMOVED; -ERR_INVALID; -ERR_TOO_BIG. */
+NODISCARD int kv_node_check(const struct kv *kv, uint32_t id, enum node_state state,
+                            struct bytes address);
 
 /* The bytes of one command, for proposing. */
 struct buf *kv_command(enum kv_command cmd, struct bytes body);

@@ -48,6 +48,19 @@ struct bytes layout_applied_key(struct arena *a)
     return key_u8(a, GROUP_SHARD, TABLE_META, 'a');
 }
 
+struct bytes layout_conf_key(struct arena *a)
+{
+    return key_u8(a, GROUP_SHARD, TABLE_META, 'c');
+}
+
+struct bytes layout_node_key(struct arena *a, uint32_t id)
+{
+    uint8_t *p = key_begin(a, GROUP_SHARD, TABLE_NODE, 4);
+
+    put_be32(p + 3, id);
+    return bytes_of(p, 7);
+}
+
 struct bytes layout_session_key(struct arena *a, uint64_t client)
 {
     return key_be64(a, GROUP_SHARD, TABLE_SESSION, client);
@@ -66,6 +79,12 @@ void layout_session_range(struct arena *a, struct bytes *ret_lo, struct bytes *r
 {
     *ret_lo = bytes_of(key_begin(a, GROUP_SHARD, TABLE_SESSION, 0), 3);
     *ret_hi = bytes_of(key_begin(a, GROUP_SHARD, TABLE_SESSION + 1, 0), 3);
+}
+
+void layout_node_range(struct arena *a, struct bytes *ret_lo, struct bytes *ret_hi)
+{
+    *ret_lo = bytes_of(key_begin(a, GROUP_SHARD, TABLE_NODE, 0), 3);
+    *ret_hi = bytes_of(key_begin(a, GROUP_SHARD, TABLE_NODE + 1, 0), 3);
 }
 
 void layout_trace_range(struct arena *a, uint64_t client, struct bytes *ret_lo,
@@ -110,6 +129,14 @@ int layout_session_client(struct bytes internal, uint64_t *ret_client)
     if (internal.n != 11)
         return -ERR_CORRUPT;
     *ret_client = get_be64(internal.p + 3);
+    return 0;
+}
+
+int layout_node_id(struct bytes internal, uint32_t *ret_id)
+{
+    if (internal.n != 7)
+        return -ERR_CORRUPT;
+    *ret_id = get_be32(internal.p + 3);
     return 0;
 }
 

@@ -20,8 +20,10 @@
  *
  *   TABLE_META    0x01    'f'                      le32 format, le32 gid, le16 shards
  *   TABLE_META    0x01    'a'                      le64 applied index, le64 its term, le64 its time
+ *   TABLE_META    0x01    'c'                      le64 index, data of the newest CONF entry
  *   TABLE_SESSION 0x50    client be64              le64 nonce, le64 time opened, name
  *   TABLE_TRACE   0x51    client be64, shard be16  empty: the client has a result row in the shard
+ *   TABLE_NODE    0x52    node id be32             u8 state (nodes.h), le64 index, address
  *
  * A stored value is valid if and only if it is at least VALUE_HEAD bytes long and its tag is
  * VALUE_INLINE. Another tag (a reference into extent files, DESIGN 3.5) may come with format 2.
@@ -41,6 +43,7 @@ enum kv_table {
     TABLE_RESULT = 0x20,
     TABLE_SESSION = 0x50,
     TABLE_TRACE = 0x51,
+    TABLE_NODE = 0x52,
 };
 
 #define VALUE_INLINE 0
@@ -53,10 +56,13 @@ struct bytes layout_counter_key(struct arena *a, unsigned shard);
 struct bytes layout_result_key(struct arena *a, unsigned shard, uint64_t client);
 struct bytes layout_format_key(struct arena *a);
 struct bytes layout_applied_key(struct arena *a);
+struct bytes layout_conf_key(struct arena *a);
+struct bytes layout_node_key(struct arena *a, uint32_t id);
 struct bytes layout_session_key(struct arena *a, uint64_t client);
 struct bytes layout_trace_key(struct arena *a, uint64_t client, unsigned shard);
-/* Bounds of all sessions, and of one client's traces: [lo, hi). */
+/* Bounds of all sessions, of all nodes, and of one client's traces: [lo, hi). */
 void layout_session_range(struct arena *a, struct bytes *ret_lo, struct bytes *ret_hi);
+void layout_node_range(struct arena *a, struct bytes *ret_lo, struct bytes *ret_hi);
 void layout_trace_range(struct arena *a, uint64_t client, struct bytes *ret_lo,
                         struct bytes *ret_hi);
 
@@ -72,8 +78,9 @@ static inline unsigned layout_shard(struct bytes key)
     return get_be16(key.p);
 }
 
-/* The id of a session or trace key. The caller has it from the range of that table. */
+/* The id of a session, node or trace key. The caller has it from the range of that table. */
 NODISCARD int layout_session_client(struct bytes internal, uint64_t *ret_client);
+NODISCARD int layout_node_id(struct bytes internal, uint32_t *ret_id);
 NODISCARD int layout_trace_shard(struct bytes internal, unsigned *ret_shard);
 
 /* -ERR_CORRUPT. `ret_data` is borrowed from `stored`. */

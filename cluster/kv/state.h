@@ -4,6 +4,7 @@
 
 #include "cluster/kv/kv.h"
 #include "cluster/kv/layout.h"
+#include "cluster/kv/nodes.h"
 #include "cluster/kv/overlay.h"
 #include "cluster/kv/result.h"
 #include "cluster/kv/round.h"
@@ -26,6 +27,9 @@ struct kv {
     uint64_t index, term, time_ns; /* applied */
 
     struct sessions sessions;
+    struct nodes nodes;
+    struct enc conf; /* of the newest configuration entry */
+    uint64_t conf_index;
     struct results results;
     uint64_t *counters;  /* by shard, as in the store; COUNTER_UNKNOWN: not read yet */
     GHashTable *watches; /* struct watch by its key */

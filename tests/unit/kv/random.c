@@ -122,9 +122,9 @@ struct script {
     struct arena arena;
 };
 
-static void script_add(struct script *s, enum kv_command cmd, struct enc *e)
+static void script_add(struct script *s, unsigned cmd, struct enc *e)
 {
-    g_ptr_array_add(s->data, kv_command(cmd, enc_view(e)));
+    g_ptr_array_add(s->data, kv_command((enum kv_command)cmd, enc_view(e)));
     enc_finish(e);
 }
 
@@ -138,10 +138,36 @@ static uint64_t script_open(struct script *s)
     return s->data->len; /* its index */
 }
 
+/* Not a command: how this file marks an entry that is a configuration. */
+#define SCRIPT_CONF 0xc0
+
+static void script_membership(struct script *s, struct rng *rng)
+{
+    struct enc e = {0};
+    struct msg_node_record m = {
+        .node = (uint32_t)rng_between(rng, 1, 9),
+        .state = (uint8_t)rng_between(rng, 1, 2),
+    };
+
+    if (rng_below(rng, 2)) {
+        enc_u64(&e, rng_next(rng));
+        script_add(s, SCRIPT_CONF, &e);
+        return;
+    }
+    if (m.state == NODE_MEMBER)
+        m.address = bytes_str(rng_below(rng, 2) ? "host:1" : "host:2");
+    enc_node_record(&e, &m);
+    script_add(s, KV_CMD_NODE, &e);
+}
+
 static void script_step(struct script *s, struct rng *rng, struct client *c)
 {
     struct enc e = {0};
 
+    if (rng_below(rng, 30) == 0) {
+        script_membership(s, rng);
+        return;
+    }
     if (rng_below(rng, 60) == 0) {
         struct msg_session_close m = {.client = c->id};
         enc_session_close(&e, &m);
@@ -202,12 +228,14 @@ static void script_play(struct script *s, struct store *store, size_t last, size
     while (index < last) {
         size_t n = MIN(portion, last - index);
         for (size_t i = 0; i < n; i++) {
+            struct bytes data = buf_bytes(g_ptr_array_index(s->data, (unsigned)index));
             index++;
             e[i] = (struct kv_entry){
                 .index = index,
                 .term = 1 + index / 100,
                 .time_ns = index * 1000,
-                .data = buf_bytes(g_ptr_array_index(s->data, (unsigned)index - 1)),
+                .data = data,
+                .conf = data.p[0] == SCRIPT_CONF,
             };
         }
         T_OK(kv_apply(kv, e, n, replies ? &sink : NULL));
@@ -311,8 +339,13 @@ static unsigned reply_status(struct kvt *f)
 {
     struct msg_session_reply session;
     struct msg_txn_reply txn;
+    struct msg_status status;
 
     assert_int_equal(f->n_replies, 1);
+    if (f->reply_type == MSG_status) {
+        T_OK(dec_status(f->reply_body, &f->arena, &status));
+        return status.status;
+    }
     if (f->reply_type == MSG_session_reply) {
         T_OK(dec_session_reply(f->reply_body, &f->arena, &session));
         return session.status;
