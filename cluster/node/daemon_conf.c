@@ -7,7 +7,7 @@
 
 static const char *const known_keys[] = {
     "cluster", "node",        "data",         "listen+",  "peer+",     "ca",        "cert", "key",
-    "shards",  "election-ms", "heartbeat-ms", "job-user", "job-slots", "log-level", NULL,
+    "shards",  "election-ms", "heartbeat-ms", "job-user", "job-slots", "log-level", "join", NULL,
 };
 
 /* "n3" at *at; stands behind it afterwards. 0 if it is not. */
@@ -127,8 +127,8 @@ static int parse_peer(struct daemon_conf *c, const struct conf_entry *e, struct 
     size_t blanks = strspn(at, " \t");
     if (id == 0 || blanks == 0)
         return conf_error(e, msg, "peer: expected nID and an address, e.g. peer n2 127.0.0.1:7002");
-    if (c->n_peers == VOTERS_MAX)
-        return conf_error(e, msg, "peer: more than %d members", VOTERS_MAX);
+    if (c->n_peers == NODES_MAX)
+        return conf_error(e, msg, "peer: more than %d members", NODES_MAX);
     for (unsigned i = 0; i < c->n_peers; i++)
         if (c->peers[i].id == id)
             return conf_error(e, msg, "peer: n%u is named twice", id);
@@ -143,8 +143,11 @@ static int parse_peer(struct daemon_conf *c, const struct conf_entry *e, struct 
 static int parse_peers(struct daemon_conf *c, const char *path, struct errmsg *msg)
 {
     bool self = false;
+    int err = conf_bool(c->conf, "join", msg, &c->join);
+    if (err < 0)
+        return err;
     for (const struct conf_entry *e = NULL; (e = conf_next(c->conf, "peer", e)) != NULL;) {
-        int err = parse_peer(c, e, msg);
+        err = parse_peer(c, e, msg);
         if (err < 0)
             return err;
         self |= c->peers[c->n_peers - 1].id == c->node;
@@ -153,6 +156,11 @@ static int parse_peers(struct daemon_conf *c, const char *path, struct errmsg *m
         return errmsg_set(msg, -ERR_CONFIG,
                           "%s: no \"peer n%u ...\": every member is listed, this node too", path,
                           c->node);
+    if (c->join && c->n_peers == 1)
+        return errmsg_set(msg, -ERR_CONFIG,
+                          "%s: \"join\" needs a \"peer\" line of a member to join", path);
+    if (c->n_peers - c->join > VOTERS_MAX)
+        return errmsg_set(msg, -ERR_CONFIG, "%s: more than %d peers", path, VOTERS_MAX);
     return 0;
 }
 

@@ -21,8 +21,9 @@ struct daemon_conf {
     const char *data;
     const char *listen[LISTEN_MAX];
     unsigned n_listen;
-    struct node_peer_config peers[NODES_MAX]; /* all members, this one included */
+    struct node_peer_config peers[NODES_MAX]; /* as of its making, this node included */
     unsigned n_peers;
+    bool join;                   /* it came later: none of the first voters */
     const char *ca, *cert, *key; /* all or none */
     uint16_t shards;
     unsigned election_ticks, heartbeat_ticks;

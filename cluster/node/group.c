@@ -3,6 +3,7 @@
 #include "cluster/node/group.h"
 #include "cluster/node/check.h"
 #include "cluster/node/move.h"
+#include "cluster/node/membership.h"
 #include "cluster/node/outage.h"
 #include "cluster/node/peer.h"
 #include "cluster/node/request.h"
@@ -16,7 +17,7 @@ static int damaged(struct group *g, struct errmsg *msg, const char *what)
 {
     const char *cure = g->node->n_peers > 0
                            ? "remove this node from the cluster and add it under a new id with an "
-                             "empty directory"
+                             "empty directory (raftfsctl node replace)"
                            : "it is the only replica: restore it from a backup";
     return errmsg_set(msg, -ERR_CORRUPT, "replica of group %u in %s is damaged: %s; %s", g->gid,
                       g->node->config.data_dir, what, cure);
@@ -114,8 +115,17 @@ static int open_core(struct group *g, const struct raft_restore *restore, struct
         .rng = n->env.rng,
     };
     for (unsigned i = 0; i < n->config.n_peers; i++)
-        rc.conf.voters[rc.conf.n_voters++] = n->config.peers[i].id;
-    int err = raft_create(&rc, restore, &g->raft);
+        if (!n->config.join || n->config.peers[i].id != n->config.id)
+            rc.conf.voters[rc.conf.n_voters++] = n->config.peers[i].id;
+    struct raft_conf conf;
+    struct raft_restore from = *restore;
+    int err = membership_conf(g, &conf);
+    if (err < 0)
+        return errmsg_set(msg, err, "the state of group %u names members that make no sense",
+                          g->gid);
+    if (err > 0)
+        from.conf = &conf;
+    err = raft_create(&rc, &from, &g->raft);
     if (err < 0)
         return errmsg_set(msg, err, "the log of group %u is not a log", g->gid);
     g->term = restore->hard.term;
@@ -147,6 +157,7 @@ static int restore_core(struct group *g, const struct wal_group *w, struct errms
         };
     reconcile(g, w, entries, &restore);
     int err = open_core(g, &restore, msg);
+    membership_appended(g, restore.entries, restore.n_entries);
     g_free(entries);
     return err;
 }
@@ -166,13 +177,15 @@ int group_open(struct node *n, uint32_t gid, const struct wal_group *w, struct g
     g->waits = waits_create(g);
     g->sessions = sessions_create(g);
     g->checks = checks_create(g);
-    snapshots_clean(g);
     int err = open_state(g, msg);
     if (err < 0)
         goto fail;
     err = restore_core(g, w, msg);
+    if (err == 0)
+        err = membership_load(g, msg);
     if (err < 0)
         goto fail;
+    snapshots_clean(g);
     node_log(n, LOG_INFO,
              "open gid=%u term=%" G_GUINT64_FORMAT " applied=%" G_GUINT64_FORMAT " log_entries=%zu",
              gid, g->term, g->applied, w ? w->n_entries : 0);
@@ -209,6 +222,7 @@ void group_destroy(struct group *g)
         return;
     snapshots_free(g);
     snapshot_recv_drop(g);
+    change_destroy(g);
     free_requests(g);
     waits_destroy(g->waits);
     sessions_destroy(g->sessions);
@@ -222,15 +236,14 @@ void group_destroy(struct group *g)
 
 /* --- time ------------------------------------------------------------------------------------- */
 
-/* How many members of the node come before it, counted from another one for each group, so that
- * leaders are spread. */
-static unsigned rank_of(const struct group *g)
+/* How many voters come before the node, counted from another one for each group, so that leaders
+ * are spread. */
+static unsigned rank_of(const struct group *g, const struct raft_conf *conf)
 {
-    const struct node *n = g->node;
     unsigned before = 0;
-    for (unsigned i = 0; i < n->n_peers; i++)
-        before += n->peers[i].id < n->config.id;
-    return (before + g->gid) % (n->n_peers + 1);
+    for (unsigned i = 0; i < conf->n_voters; i++)
+        before += conf->voters[i] < g->node->config.id;
+    return (before + g->gid) % conf->n_voters;
 }
 
 /* Nodes that are started together need not wait for an election time-out: who has heard of no
@@ -239,14 +252,15 @@ static unsigned rank_of(const struct group *g)
 static void campaign_at_start(struct group *g)
 {
     struct node *n = g->node;
-    if (g->leader_seen || n->n_peers == 0)
+    const struct raft_conf *conf = raft_get_conf(g->raft);
+    if (g->leader_seen || group_is_alone(g))
         return;
-    if (!peers_reach_majority(n)) {
+    if (!peers_reach_majority(n, conf)) {
         g->campaign_at = 0;
         return;
     }
     if (g->campaign_at == 0)
-        g->campaign_at = n->now + 1 + rank_of(g) * n->config.election_ticks / 4;
+        g->campaign_at = n->now + 1 + rank_of(g, conf) * n->config.election_ticks / 4;
     if (n->now < g->campaign_at)
         return;
     raft_campaign(g->raft);
@@ -260,6 +274,7 @@ void group_tick(struct group *g)
         return;
     raft_tick(g->raft);
     campaign_at_start(g);
+    membership_tick(g);
     waits_tick(g->waits);
     snapshots_tick(g);
     checks_tick(g->checks);
@@ -286,7 +301,7 @@ raft_id group_hint(const struct group *g)
     struct raft_status s;
     raft_get_status(g->raft, &s);
     /* A lone replica is still the one to ask, if only for the reason of its refusal. */
-    bool silent = g->paused && g->node->n_peers > 0;
+    bool silent = g->paused && !group_is_alone(g);
     return s.leader == s.id && (s.role != RAFT_LEADER || silent) ? RAFT_NONE : s.leader;
 }
 
@@ -352,5 +367,6 @@ void group_fail_requests(struct group *g, int err)
         g_free(b);
     }
     fail_all(g->new_reads, err, leader);
+    change_fail(g, err);
     waits_fail(g->waits, err);
 }

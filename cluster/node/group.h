@@ -24,6 +24,7 @@ struct wait_table;
 struct snap_recv;
 struct session_clock;
 struct checks;
+struct member_change;
 
 /* A confirmed read point that several reads share. */
 struct read_batch {
@@ -93,6 +94,11 @@ struct group {
     uint64_t flush_time;
     uint64_t bytes_applied, bytes_flushed; /* payload since start; of the last flush */
     GQueue marks;                          /* struct log_mark, oldest first */
+
+    /* Membership (membership.h); of group 0. */
+    uint64_t nodes_seen, conf_seen; /* entries that it has followed */
+    bool was_member;                /* of an applied configuration, or of the first */
+    struct member_change *change;   /* asked of this leader; NULL: none */
 
     struct snap_recv *recv; /* a snapshot that is coming in */
     GPtrArray *sends;       /* struct snap_send *: snapshots that go out */

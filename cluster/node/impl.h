@@ -41,6 +41,7 @@
 struct conn;
 struct group;
 struct peer;
+struct peer_met;
 struct request;
 
 struct node_counters {
@@ -73,9 +74,15 @@ struct node {
     uint64_t submitted_at; /* tick */
     bool starting;         /* until the first log write is durable no group may act */
 
-    GPtrArray *groups;  /* struct group *, by gid */
-    struct peer *peers; /* the other members, by id */
+    GPtrArray *groups;             /* struct group *, by gid */
+    struct peer *peers[NODES_MAX]; /* the other members, by id; in `memory`, for ever */
     unsigned n_peers;
+    struct peer
+        *guests[NODES_MAX]; /* nodes of the cluster that are not known as members (peer.h) */
+    unsigned n_guests;
+    bool removed;         /* from the cluster, for good: nothing is done any more */
+    struct peer_met *met; /* members.c: incarnations of nodes that are no peers (yet) */
+    unsigned n_met;
     struct disk_file *members_file; /* members.c: a write is under way */
     bool members_dirty;
 

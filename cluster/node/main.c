@@ -55,6 +55,16 @@ struct daemon {
     bool hand_over;    /* what this node leads, before the end */
 };
 
+/* One line, whatever is quoted in it. */
+static void tell(const char *text)
+{
+    g_autofree char *line = g_strdup(text);
+    for (char *p = line; *p; p++)
+        if (g_ascii_iscntrl(*p))
+            *p = '?';
+    fprintf(stderr, "raftfsd: %s\n", line);
+}
+
 /* --- what the node asks of its host ------------------------------------------------------------
  */
 
@@ -72,6 +82,13 @@ static uint64_t wall_ns(void *ctx)
 NORETURN static void on_fatal(void *ctx, int err, const char *text)
 {
     log_event(LOG_ERROR, "fatal error=%s text=\"%s\"", err_name(err), text);
+    _exit(EXIT_FAILURE);
+}
+
+/* As any other end: nothing to be put in order, and no cluster to end sessions with. */
+static void on_removed(void *ctx, const char *text)
+{
+    tell(text);
     _exit(EXIT_FAILURE);
 }
 
@@ -172,6 +189,7 @@ static int start_node(struct daemon *d, struct errmsg *msg)
         .shards = c->shards,
         .peers = c->peers,
         .n_peers = c->n_peers,
+        .join = c->join,
         .election_ticks = c->election_ticks,
         .heartbeat_ticks = c->heartbeat_ticks,
         .segment_bytes = c->ca ? 0 : PRIVATE_SEGMENT_BYTES,
@@ -187,6 +205,7 @@ static int start_node(struct daemon *d, struct errmsg *msg)
         .log = on_log,
         .on_lead = on_lead,
         .on_other = on_other,
+        .on_removed = on_removed,
         .ctx = d,
     };
     return node_create(&config, &env, &d->node, msg);
@@ -297,16 +316,6 @@ static void finish(struct daemon *d)
     if (d->lock_fd >= 0)
         close(d->lock_fd);
     free(d->conf_path);
-}
-
-/* One line, whatever is quoted in it. */
-static void tell(const char *text)
-{
-    g_autofree char *line = g_strdup(text);
-    for (char *p = line; *p; p++)
-        if (g_ascii_iscntrl(*p))
-            *p = '?';
-    fprintf(stderr, "raftfsd: %s\n", line);
 }
 
 static int run(const struct options *o)

@@ -1,12 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cluster/node/members.h"
+#include "cluster/node/membership.h"
 #include "cluster/node/peer.h"
 
 #define MAGIC      "RFSMEMB" VERSION
 #define VERSION    "1" /* '2' and so on are later ones */
 #define MAGIC_LEN  8
 #define RECORD_LEN 12
-#define FILE_MAX   (MAGIC_LEN + 8 + NODES_MAX * RECORD_LEN)
+#define MET_MAX    (2 * NODES_MAX) /* members, and those that are to become some again */
+#define FILE_MAX   (MAGIC_LEN + 8 + MET_MAX * RECORD_LEN)
+
+struct peer_met {
+    uint32_t id;
+    uint64_t incarnation;
+};
 
 static const char *file_path(struct node *n, const char *suffix)
 {
@@ -14,6 +21,14 @@ static const char *file_path(struct node *n, const char *suffix)
 }
 
 /* --- reading ---------------------------------------------------------------------------------- */
+
+uint64_t members_met(const struct node *n, uint32_t id)
+{
+    for (unsigned i = 0; i < n->n_met; i++)
+        if (n->met[i].id == id)
+            return n->met[i].incarnation;
+    return 0;
+}
 
 static int decode(struct node *n, struct bytes in)
 {
@@ -25,16 +40,21 @@ static int decode(struct node *n, struct bytes in)
         return -ERR_CORRUPT;
     struct dec d = dec_of(bytes_of(in.p + MAGIC_LEN, in.n - MAGIC_LEN - 4));
     uint32_t count = dec_u32(&d);
+    if (count > MET_MAX)
+        return -ERR_CORRUPT;
+    n->met = arena_array(&n->memory, MAX(count, 1), sizeof(*n->met));
     for (uint32_t i = 0; i < count && dec_ok(&d); i++) {
-        uint32_t id = dec_u32(&d);
-        uint64_t incarnation = dec_u64(&d);
-        struct peer *p = peer_find(n, id);
-        if (p && p->incarnation)
+        struct peer_met m = {.id = dec_u32(&d)};
+        m.incarnation = dec_u64(&d);
+        if (members_met(n, m.id))
             return -ERR_CORRUPT;
-        if (p)
-            p->incarnation = incarnation;
+        n->met[n->n_met++] = m;
     }
-    return dec_done(&d) ? 0 : -ERR_CORRUPT;
+    if (!dec_done(&d))
+        return -ERR_CORRUPT;
+    for (unsigned i = 0; i < n->n_peers; i++)
+        n->peers[i]->incarnation = members_met(n, n->peers[i]->id);
+    return 0;
 }
 
 int members_load(struct node *n, struct errmsg *msg)
@@ -69,19 +89,33 @@ int members_load(struct node *n, struct errmsg *msg)
 
 /* --- writing ---------------------------------------------------------------------------------- */
 
+/* Of no peer, but it may become one when the log is applied. */
+static bool keep_met(struct node *n, const struct peer_met *m)
+{
+    return !peer_find(n, m->id) && !membership_was_removed(n, m->id);
+}
+
 static void encode(struct node *n, struct enc *e)
 {
     uint32_t count = 0;
     enc_raw(e, MAGIC, MAGIC_LEN);
-    for (unsigned i = 0; i < n->n_peers; i++)
-        count += n->peers[i].incarnation != 0;
-    enc_u32(e, count);
+    size_t at = e->n;
+    enc_u32(e, 0);
     for (unsigned i = 0; i < n->n_peers; i++) {
-        if (!n->peers[i].incarnation)
+        if (!n->peers[i]->incarnation)
             continue;
-        enc_u32(e, n->peers[i].id);
-        enc_u64(e, n->peers[i].incarnation);
+        count++;
+        enc_u32(e, n->peers[i]->id);
+        enc_u64(e, n->peers[i]->incarnation);
     }
+    for (unsigned i = 0; i < n->n_met && count < MET_MAX; i++) {
+        if (!keep_met(n, &n->met[i]))
+            continue;
+        count++;
+        enc_u32(e, n->met[i].id);
+        enc_u64(e, n->met[i].incarnation);
+    }
+    put_le32(e->p + at, count);
     enc_u32(e, crc32c(0, e->p, e->n));
 }
 

@@ -15,9 +15,12 @@
 
 #include "cluster/node/impl.h"
 
-/* Reads the file into node.peers. Absent is fine. -ERR_CORRUPT; -ERR_FORMAT: newer; -ERR_IO; with
- * text. */
+/* Reads the file; before there are peers. Absent is fine. -ERR_CORRUPT; -ERR_FORMAT: newer;
+ * -ERR_IO; with text. */
 NODISCARD int members_load(struct node *n, struct errmsg *msg);
+/* The incarnation under which it was met, 0: never. Of a node that is no peer now it is remembered
+ * until the node is removed. */
+uint64_t members_met(const struct node *n, uint32_t id);
 /* A member was met for the first time: writes the file; comes back before it is durable. */
 void members_save(struct node *n);
 /* Tries again what a full disk refused. */

@@ -60,9 +60,9 @@ static int check_config(const struct node_config *c, struct errmsg *msg)
 {
     if (c->id == 0)
         return errmsg_set(msg, -ERR_CONFIG, "node id 0; ids begin at 1");
-    if (c->n_peers == 0 || c->n_peers > VOTERS_MAX)
-        return errmsg_set(msg, -ERR_CONFIG, "%u members; a group has 1 to %d", c->n_peers,
-                          VOTERS_MAX);
+    unsigned voters = c->n_peers - (c->join && c->n_peers > 0);
+    if (voters == 0 || voters > VOTERS_MAX)
+        return errmsg_set(msg, -ERR_CONFIG, "%u members; a group has 1 to %d", voters, VOTERS_MAX);
     if (c->shards == 0 || c->shards > SHARDS_MAX)
         return errmsg_set(msg, -ERR_CONFIG, "%u shards; there may be 1 to %d", c->shards,
                           SHARDS_MAX);
@@ -97,7 +97,7 @@ static int check_recovery(struct node *n, const struct wal_recovery *rec, struct
                       "no longer be trusted: %s",
                       dir, rec->text,
                       n->n_peers > 0 ? "remove this node from the cluster and add it under a new "
-                                       "id with an empty directory"
+                                       "id with an empty directory (raftfsctl node replace)"
                                      : "it is the only replica: restore it from a backup");
 }
 
@@ -349,6 +349,8 @@ static void free_segments(struct node *n)
 void node_tick(struct node *n)
 {
     n->now++;
+    if (n->removed)
+        return;
     arena_reset(&n->round);
     if (!n->starting)
         each_group(n, group_tick);

@@ -33,8 +33,9 @@ struct node_config {
     uint64_t incarnation; /* of this data directory */
     const char *data_dir; /* holds identity, wal/, groups/<gid>/ */
     uint16_t shards;
-    const struct node_peer_config *peers; /* all members, this node included */
+    const struct node_peer_config *peers; /* the members as of its making, this node included */
     unsigned n_peers;
+    bool join; /* it is none of the first voters: log or snapshot tell it its place */
     unsigned election_ticks, heartbeat_ticks; /* 0: limits.h */
     uint64_t flush_log_bytes; /* flush the store and cut the log each so many bytes; 0: 16 MiB */
     uint64_t segment_bytes;   /* of the WAL; 0: 64 MiB */
@@ -56,6 +57,9 @@ struct node_env {
      * refused. */
     void (*on_other)(void *ctx, struct net_conn *c, enum role role, unsigned type, uint64_t id,
                      struct bytes body);
+    /* This node was removed from the cluster, or was told so by a member; text is for the operator.
+     * The process should end: the node does nothing any more. May be NULL. */
+    void (*on_removed)(void *ctx, const char *text);
     void *ctx;
 };
 

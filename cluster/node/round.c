@@ -2,6 +2,7 @@
 /* A replica's part of a round: take what the core wants, apply, answer (group.h). */
 #include "cluster/node/compact.h"
 #include "cluster/node/group.h"
+#include "cluster/node/membership.h"
 #include "cluster/node/outage.h"
 #include "cluster/node/peer.h"
 #include "cluster/node/request.h"
@@ -103,6 +104,7 @@ static void queue_log(struct group *g, const struct raft_persist *p)
                 .data = p->entries[i].data,
             };
         wal_append(n->wal, g->gid, entries, p->n_entries);
+        membership_appended(g, p->entries, p->n_entries);
     }
     node_log_ticket(n, g, p->ticket);
 }
@@ -163,9 +165,13 @@ int group_apply_to_state(struct group *g, const struct raft_entry *e, unsigned n
     const struct raft_entry last = e[n - 1];
     uint64_t payload = 0;
     for (unsigned i = 0; i < n; i++) {
-        entries[i] = (struct kv_entry){e[i].index, e[i].term, e[i].time_ns, BYTES_NONE};
-        if (e[i].type == RAFT_ENTRY_DATA)
-            entries[i].data = buf_bytes(e[i].data);
+        entries[i] = (struct kv_entry){
+            .index = e[i].index,
+            .term = e[i].term,
+            .time_ns = e[i].time_ns,
+            .data = buf_bytes(e[i].data), /* a NOOP has none */
+            .conf = e[i].type == RAFT_ENTRY_CONF,
+        };
         payload += entries[i].data.n;
     }
     int err = kv_apply(g->kv, entries, n, sink);
@@ -176,6 +182,7 @@ int group_apply_to_state(struct group *g, const struct raft_entry *e, unsigned n
     g->applied_term = last.term;
     g->applied_time = last.time_ns;
     *ret_payload = payload;
+    membership_applied(g);
     return 0;
 }
 

@@ -2,6 +2,7 @@
 #include "cluster/node/serve.h"
 #include "cluster/node/check.h"
 #include "cluster/node/move.h"
+#include "cluster/node/membership.h"
 #include "cluster/node/peer.h"
 #include "cluster/node/request.h"
 #include "cluster/node/session.h"
@@ -85,7 +86,7 @@ static int serve_txn(struct conn *c, uint64_t id, struct bytes body)
     int err = kv_check(g->kv, &t);
     if (err < 0)
         return err;
-    if (g->store_full && t.n_writes > 0 && n->n_peers == 0)
+    if (g->store_full && t.n_writes > 0 && group_is_alone(g))
         return -ERR_NO_SPACE; /* there is nobody else to ask */
     if (!group_is_leader(g)) {
         answer_not_leader(c, id, g);
@@ -272,6 +273,23 @@ static int on_leader_move(struct conn *c, uint64_t id, struct bytes body)
     return 0;
 }
 
+static int on_members(struct conn *c, uint64_t id, struct bytes body)
+{
+    struct msg_members m;
+    if (dec_members(body, &c->node->scratch, &m) < 0)
+        return MALFORMED;
+    serve_members(c, id);
+    return 0;
+}
+
+static int on_member_change(struct conn *c, uint64_t id, struct bytes body)
+{
+    struct msg_member_change m;
+    if (dec_member_change(body, &c->node->scratch, &m) < 0)
+        return MALFORMED;
+    return membership_change(c, id, &m);
+}
+
 /* --- between members -------------------------------------------------------------------------- */
 
 static int on_raft(struct conn *c, uint64_t id, struct bytes body)
@@ -337,6 +355,8 @@ static const struct service services[] = {
     {MSG_check, MAY(ROLE_ADMIN), false, on_check},
     {MSG_check_ask, MAY(ROLE_ADMIN), false, on_check_ask},
     {MSG_leader_move, MAY(ROLE_ADMIN), false, on_leader_move},
+    {MSG_members, ANYONE, false, on_members},
+    {MSG_member_change, MAY(ROLE_ADMIN), false, on_member_change},
     {MSG_raft_wire, MAY(ROLE_NODE), true, on_raft},
     {MSG_snap_chunk, MAY(ROLE_NODE), true, on_snap_chunk},
     {MSG_snap_ack, MAY(ROLE_NODE), true, on_snap_ack},
@@ -366,8 +386,11 @@ void serve_frame(struct conn *c, unsigned type, uint64_t id, struct bytes body)
         serve_other(c, type, id, body);
         return;
     }
-    if (!s) /* a member's complaint; its text is in its own log too */
+    if (!s) {
+        if (c->peer)
+            peer_told(c, body);
         return;
+    }
     int err = -ERR_DENIED;
     if ((s->roles & MAY(c->role)) && (!s->member || c->peer))
         err = s->handle(c, id, body);

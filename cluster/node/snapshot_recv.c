@@ -3,6 +3,7 @@
 #include "cluster/node/snapshot_recv.h"
 #include "cluster/node/compact.h"
 #include "cluster/node/conn.h"
+#include "cluster/node/membership.h"
 #include "cluster/node/peer.h"
 #include "cluster/node/wire.h"
 
@@ -119,6 +120,7 @@ static void install(struct group *g)
                    "group %u: the core does not take the snapshot of entry %" G_GUINT64_FORMAT,
                    g->gid, r->index);
     compact_reset(g);
+    membership_applied(g);
     n->counters.snapshots_installed++;
     node_log(n, LOG_INFO,
              "snapshot-installed gid=%u from=%u index=%" G_GUINT64_FORMAT

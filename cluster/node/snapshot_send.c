@@ -37,14 +37,24 @@ static char *send_dir(const struct group *g, raft_id to)
     return g_strdup_printf("%s.send.%u", g->dir, to);
 }
 
+static void send_clean(struct group *g, raft_id to)
+{
+    char *dir = send_dir(g, to);
+    g->node->env.stores->destroy(g->node->env.stores, dir);
+    g_free(dir);
+}
+
 void snapshots_clean(struct group *g)
 {
     struct node *n = g->node;
-    for (unsigned i = 0; i < n->n_peers; i++) {
-        char *dir = send_dir(g, n->peers[i].id);
-        n->env.stores->destroy(n->env.stores, dir);
-        g_free(dir);
-    }
+    unsigned count;
+    uint64_t index;
+    const struct kv_node *known = kv_nodes(g->kv, &count, &index);
+    for (unsigned i = 0; i < n->n_peers; i++)
+        send_clean(g, n->peers[i]->id);
+    for (unsigned i = 0; i < count; i++)
+        if (known[i].state == NODE_REMOVED)
+            send_clean(g, known[i].id);
     snapshot_recv_clean(g);
 }
 
@@ -313,7 +323,11 @@ static bool send_tick(struct snap_send *s)
     s->budget = SNAP_BUDGET_BYTES;
     if (s->link == 0 && n->now >= s->redial_at) {
         struct peer *p = peer_find(n, s->to);
-        struct conn *c = p ? conn_dial(n, p, HELLO_BULK) : NULL;
+        if (!p) {
+            send_end(s, false, "it is no member any more");
+            return false;
+        }
+        struct conn *c = conn_dial(n, p, HELLO_BULK);
         s->link = c ? c->token : 0;
         s->redial_at = n->now + REDIAL_TICKS;
     }

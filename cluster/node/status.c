@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a node tells about itself and the cluster, to anybody, at once, from what it knows. */
 #include "cluster/node/group.h"
+#include "cluster/node/membership.h"
 #include "cluster/node/peer.h"
 #include "cluster/node/serve.h"
 #include "cluster/node/snapshot.h"
@@ -10,7 +11,6 @@
 void serve_locate(struct conn *c, uint64_t id, const struct msg_locate *m)
 {
     struct node *n = c->node;
-    const struct node_config *cf = &n->config;
     struct group *g = node_shard_group(n, m->shard);
     if (!g) {
         conn_answer_status(n, c->token, id, -ERR_INVALID, 0, "no such shard");
@@ -19,12 +19,15 @@ void serve_locate(struct conn *c, uint64_t id, const struct msg_locate *m)
     struct msg_locate_reply reply = {
         .gid = g->gid,
         .leader = group_hint(g),
-        .shards = cf->shards,
-        .n_nodes = cf->n_peers,
-        .nodes = arena_array(&n->scratch, cf->n_peers, sizeof(*reply.nodes)),
+        .shards = n->config.shards,
+        .n_nodes = n->n_peers + 1,
+        .nodes = arena_array(&n->scratch, n->n_peers + 1, sizeof(*reply.nodes)),
     };
-    for (unsigned i = 0; i < cf->n_peers; i++)
-        reply.nodes[i] = (struct node_address){cf->peers[i].id, bytes_str(cf->peers[i].address)};
+    for (unsigned i = 0; i <= n->n_peers; i++) {
+        const char *address;
+        reply.nodes[i].node = peer_nth(n, i, &address);
+        reply.nodes[i].address = bytes_str(address);
+    }
     CONN_ANSWER(n, c->token, locate_reply, id, &reply);
 }
 
@@ -37,7 +40,8 @@ void serve_locate(struct conn *c, uint64_t id, const struct msg_locate *m)
 static const char *note(struct node *n, const struct group *g, const struct raft_status *s)
 {
     struct arena *a = &n->scratch;
-    unsigned members = n->n_peers + 1, silent = peers_silent(n);
+    const struct raft_conf *conf = raft_get_conf(g->raft);
+    unsigned members = conf->n_voters, silent = peers_silent(n, conf);
     uint64_t bytes;
     if (n->starting)
         return "starting: the first log write is under way";
@@ -54,6 +58,8 @@ static const char *note(struct node *n, const struct group *g, const struct raft
         return arena_printf(a, "no quorum: %u of %u members silent", silent, members);
     if (s->leader == RAFT_NONE)
         return "no leader: an election is under way";
+    if (!conf_has(conf, n->config.id))
+        return "not a member yet: waits to be told its place";
     if (s->role == RAFT_LEADER && !s->leading)
         return "the new leader's first entry is not applied yet";
     if (space_refuses(n))
@@ -63,7 +69,7 @@ static const char *note(struct node *n, const struct group *g, const struct raft
 
 static void fill_members(struct node *n, const struct group *g, struct group_status *ret)
 {
-    struct raft_progress_view view[VOTERS_MAX * 2];
+    struct raft_progress_view view[VOTERS_MAX * 3 + 1];
     unsigned count = raft_get_progress(g->raft, view, ARRAY_LEN(view));
     ret->n_members = MIN(count, VOTERS_MAX);
     ret->members = arena_array(&n->scratch, MAX(count, 1), sizeof(*ret->members));

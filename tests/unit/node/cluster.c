@@ -201,12 +201,21 @@ static void env_lead(void *ctx, uint32_t gid, bool leading)
     tn->leading = leading;
 }
 
+static void env_removed(void *ctx, const char *text)
+{
+    struct test_node *tn = ctx;
+    assert_string_equal(tn->removed, ""); /* once */
+    g_strlcpy(tn->removed, text, sizeof(tn->removed));
+}
+
 int cluster_try_start(struct cluster *c, unsigned id, struct errmsg *msg)
 {
     struct test_node *tn = &c->nodes[id - 1];
     struct node_peer_config peers[8];
+    unsigned n_peers = 0;
     for (unsigned i = 0; i < c->n; i++)
-        peers[i] = (struct node_peer_config){c->nodes[i].id, c->nodes[i].address};
+        if (tn->known ? (tn->known & (1u << i)) != 0 : i < c->options.n)
+            peers[n_peers++] = (struct node_peer_config){c->nodes[i].id, c->nodes[i].address};
     const struct node_config config = {
         .cluster = CLUSTER_ID,
         .id = id,
@@ -214,7 +223,8 @@ int cluster_try_start(struct cluster *c, unsigned id, struct errmsg *msg)
         .data_dir = tn->dir,
         .shards = TEST_SHARDS,
         .peers = peers,
-        .n_peers = c->n,
+        .n_peers = n_peers,
+        .join = tn->known != 0,
         .flush_log_bytes = c->options.flush_log_bytes,
         .rows_held = c->options.rows_held,
         .segment_bytes = c->options.segment_bytes ? c->options.segment_bytes : MIB(1),
@@ -229,9 +239,11 @@ int cluster_try_start(struct cluster *c, unsigned id, struct errmsg *msg)
         .fatal = env_fatal,
         .log = env_log,
         .on_lead = env_lead,
+        .on_removed = env_removed,
         .ctx = tn,
     };
     tn->leading = false;
+    tn->removed[0] = 0;
     return node_create(&config, &env, &tn->node, msg);
 }
 
@@ -284,6 +296,34 @@ void cluster_wipe(struct cluster *c, unsigned id)
     make_disks(tn);
 }
 
+static struct test_node *make_node(struct cluster *c, unsigned id, struct rng *rng)
+{
+    struct test_node *tn = &c->nodes[id - 1];
+    struct test_net *net = g_new0(struct test_net, 1);
+    *net = (struct test_net){{&net_ops}, tn};
+    tn->id = id;
+    tn->cluster = c;
+    tn->net = &net->net;
+    tn->address = g_strdup_printf("node:%u", tn->id);
+    tn->log = g_string_new("");
+    tn->incarnation = 100 * tn->id;
+    rng_seed(&tn->rng, rng_next(rng));
+    make_disks(tn);
+    return tn;
+}
+
+unsigned cluster_join(struct cluster *c)
+{
+    struct rng rng = t_rng();
+    assert_true(c->n < ARRAY_LEN(c->nodes));
+    for (unsigned i = 0; i < c->n; i++) /* another seed for each node */
+        (void)rng_next(&rng);
+    struct test_node *tn = make_node(c, ++c->n, &rng);
+    tn->known = ((1u << c->n) - 1) & ~c->gone;
+    cluster_start(c, tn->id);
+    return tn->id;
+}
+
 struct cluster *cluster_create(const struct cluster_options *o)
 {
     struct cluster *c = g_new0(struct cluster, 1);
@@ -292,19 +332,8 @@ struct cluster *cluster_create(const struct cluster_options *o)
     c->n = o->n;
     c->conns = g_ptr_array_new();
     g_queue_init(&c->events);
-    for (unsigned i = 0; i < c->n; i++) {
-        struct test_node *tn = &c->nodes[i];
-        struct test_net *net = g_new0(struct test_net, 1);
-        *net = (struct test_net){{&net_ops}, tn};
-        tn->id = i + 1;
-        tn->cluster = c;
-        tn->net = &net->net;
-        tn->address = g_strdup_printf("node:%u", tn->id);
-        tn->log = g_string_new("");
-        tn->incarnation = 100 * tn->id;
-        rng_seed(&tn->rng, rng_next(&rng));
-        make_disks(tn);
-    }
+    for (unsigned i = 0; i < c->n; i++)
+        (void)make_node(c, i + 1, &rng);
     for (unsigned i = 0; i < c->n; i++)
         cluster_start(c, i + 1);
     return c;
@@ -370,6 +399,14 @@ static void settle(struct cluster *c)
     fail_msg("the nodes never come to rest");
 }
 
+/* As raftfsd does, though not before its last words are out. */
+static void end_removed(struct cluster *c)
+{
+    for (unsigned i = 0; i < c->n; i++)
+        if (c->nodes[i].node && c->nodes[i].removed[0])
+            cluster_kill(c, i + 1);
+}
+
 void cluster_run(struct cluster *c, unsigned ticks)
 {
     settle(c);
@@ -379,6 +416,7 @@ void cluster_run(struct cluster *c, unsigned ticks)
             if (c->nodes[i].node)
                 node_tick(c->nodes[i].node);
         settle(c);
+        end_removed(c);
     }
 }
 

@@ -43,11 +43,14 @@ struct test_node {
     bool leading; /* env.on_lead */
     GString *log;
     char fatal[600];
+    unsigned known;    /* bit set of the nodes that its configuration names; 0: the first ones */
+    char removed[600]; /* what it said when it ended because it was removed */
     struct net *net;
 };
 
 struct cluster {
-    unsigned n;
+    unsigned n;    /* nodes made, also those that joined later */
+    unsigned gone; /* bit set: a node that is made now knows nothing of them */
     struct cluster_options options;
     struct test_node nodes[8]; /* nodes[0] is node 1 */
     GQueue events;
@@ -61,6 +64,8 @@ struct cluster *cluster_create(const struct cluster_options *o); /* all nodes st
 void cluster_destroy(struct cluster *c);
 int cluster_try_start(struct cluster *c, unsigned id, struct errmsg *msg);
 void cluster_start(struct cluster *c, unsigned id);
+/* A new node with an empty directory that joins, started; nobody has been asked. */
+unsigned cluster_join(struct cluster *c);
 void cluster_kill(struct cluster *c,
                   unsigned id); /* unflushed store state and all memory are lost */
 void cluster_wipe(struct cluster *c, unsigned id); /* of a killed node: an empty directory */
