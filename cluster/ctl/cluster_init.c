@@ -16,6 +16,7 @@
 #include "cluster/base/identity.h"
 #include "cluster/base/rng.h"
 #include "cluster/base/tlsgen.h"
+#include "cluster/ctl/cluster_files.h"
 
 #define NAME_MAX_BYTES 64
 
@@ -91,22 +92,6 @@ static int take_nodes(struct maker *m, struct errmsg *msg)
     return 0;
 }
 
-/* A configuration has no quoting: what it cannot say is refused here. */
-static int check_text(const char *what, const char *text, size_t max, struct errmsg *msg)
-{
-    size_t n = strlen(text);
-    bool ok = n > 0 && n <= max && text[n - 1] != ' ' && !strstr(text, " #");
-    for (size_t i = 0; i < n; i++)
-        ok = ok && !g_ascii_iscntrl(text[i]);
-    if (ok)
-        return 0;
-    g_autofree char *shown = g_strescape(text, NULL);
-    return errmsg_set(msg, -ERR_CONFIG,
-                      "%s \"%s\": at most %zu bytes, no control character, no blank at the end or "
-                      "before a #",
-                      what, shown, max);
-}
-
 /* --- files ------------------------------------------------------------------------------------ */
 
 static const char *path_of(struct maker *m, const char *fmt, ...) PRINTF_LIKE(2, 3);
@@ -121,36 +106,6 @@ static const char *path_of(struct maker *m, const char *fmt, ...)
     char *path = g_strdup_printf("%s/%s", m->dir, name);
     g_ptr_array_add(m->made, path);
     return path;
-}
-
-static int sync_path(const char *path, struct errmsg *msg)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    bool ok = fd >= 0 && fsync(fd) == 0;
-    int saved = errno;
-    if (fd >= 0)
-        close(fd);
-    return ok ? 0 : errmsg_set(msg, err_from_errno(saved), "sync %s: %s", path, strerror(saved));
-}
-
-static int write_file(const char *path, const GString *text, struct errmsg *msg)
-{
-    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
-    if (fd < 0)
-        return errmsg_set(msg, err_from_errno(errno), "write %s: %s", path, strerror(errno));
-    size_t done = 0;
-    int err = 0;
-    while (done < text->len && err == 0) {
-        ssize_t w = write(fd, text->str + done, text->len - done);
-        if (w >= 0)
-            done += (size_t)w;
-        else if (errno != EINTR)
-            err = errno;
-    }
-    if (err == 0 && fsync(fd) < 0)
-        err = errno;
-    close(fd);
-    return err == 0 ? 0 : errmsg_set(msg, err_from_errno(err), "write %s: %s", path, strerror(err));
 }
 
 static int make_dir(struct maker *m, const char *dir, struct errmsg *msg)
@@ -182,22 +137,13 @@ static int make_dir(struct maker *m, const char *dir, struct errmsg *msg)
 
 /* --- the parts -------------------------------------------------------------------------------- */
 
-static uint64_t draw_id(struct maker *m)
-{
-    uint64_t id;
-    do
-        id = rng_next(&m->rng);
-    while (id == 0);
-    return id;
-}
-
 static int make_data_dirs(struct maker *m, struct errmsg *msg)
 {
     for (unsigned i = 0; i < m->n_nodes; i++) {
         const struct identity id = {
             .cluster = m->cluster,
             .node = m->nodes[i].id,
-            .incarnation = draw_id(m),
+            .incarnation = files_draw_id(&m->rng),
         };
         const char *dir = path_of(m, "n%u", id.node);
         if (mkdir(dir, 0700) < 0)
@@ -227,10 +173,9 @@ static int make_certs(struct maker *m, struct errmsg *msg)
     const char *ca_cert = path_of(m, "ca.crt"), *ca_key = path_of(m, "ca.key");
     int err = tls_make_ca(m->cluster, ca_cert, ca_key, msg);
     for (unsigned i = 0; i < m->n_nodes && err == 0; i++) {
-        struct tls_peer who = {.cluster = m->cluster, .role = ROLE_NODE, .uid = -1};
-        who.node = m->nodes[i].id;
-        g_snprintf(who.name, sizeof(who.name), "n%u", who.node);
-        err = make_cert(m, &who, who.name, msg);
+        uint32_t id = m->nodes[i].id;
+        const char *cert = path_of(m, "n%u.crt", id), *key = path_of(m, "n%u.key", id);
+        err = files_node_cert(m->dir, m->cluster, id, cert, key, msg);
     }
     const struct tls_peer others[] = {
         {.cluster = m->cluster, .role = ROLE_CLIENT, .uid = -1, .name = "client"},
@@ -262,7 +207,7 @@ static int make_node_conf(struct maker *m, const struct cluster_init_node *node,
     g_string_append_printf(s, "node %s\ndata %s/%s\nlisten %s\nshards %u\n", file, m->dir, file,
                            node->address, m->shards);
     add_common(m, s, file);
-    int err = write_file(path_of(m, "%s.conf", file), s, msg);
+    int err = files_write(path_of(m, "%s.conf", file), s, msg);
     g_string_free(s, TRUE);
     return err;
 }
@@ -276,7 +221,7 @@ static int make_client_conf(struct maker *m, const char *file, const char *progr
                            "raftfs.conf(5).\n",
                            program, m->name);
     add_common(m, s, file);
-    int err = write_file(path_of(m, "%s.conf", file), s, msg);
+    int err = files_write(path_of(m, "%s.conf", file), s, msg);
     g_string_free(s, TRUE);
     return err;
 }
@@ -291,15 +236,15 @@ static int make_all(struct maker *m, struct errmsg *msg)
     if (err == 0)
         err = make_client_conf(m, "admin", "raftfsctl", msg);
     if (err == 0)
-        err = sync_path(m->dir, msg);
+        err = files_sync(m->dir, msg);
     if (err == 0)
         err = make_client_conf(m, "client", "raftfs", msg);
     if (err == 0)
-        err = sync_path(m->dir, msg);
+        err = files_sync(m->dir, msg);
     if (err < 0)
         return err;
     g_autofree char *parent = g_path_get_dirname(m->dir);
-    return sync_path(parent, msg);
+    return files_sync(parent, msg);
 }
 
 int cluster_init(const struct cluster_init *o, struct errmsg *msg)
@@ -311,15 +256,15 @@ int cluster_init(const struct cluster_init *o, struct errmsg *msg)
     m.addresses = g_ptr_array_new_with_free_func(g_free);
     m.made = g_ptr_array_new_with_free_func(g_free);
     rng_seed_os(&m.rng);
-    m.cluster = draw_id(&m);
+    m.cluster = files_draw_id(&m.rng);
 
     int err = make_dir(&m, o->dir, msg);
     if (err == 0) {
         m.name = o->name ? o->name : strrchr(m.dir, '/') + 1;
-        err = check_text("directory", m.dir, PATH_MAX, msg);
+        err = files_check_text("directory", m.dir, PATH_MAX, msg);
     }
     if (err == 0 && o->name)
-        err = check_text("name", o->name, NAME_MAX_BYTES, msg);
+        err = files_check_text("name", o->name, NAME_MAX_BYTES, msg);
     if (err == 0)
         err = take_nodes(&m, msg);
     if (err == 0)

@@ -6,6 +6,7 @@
 #include <string.h>
 #include "cluster/ctl/ctl.h"
 #include "cluster/ctl/json.h"
+#include "cluster/ctl/members.h"
 
 /* A voter counts as up when the leader heard it within this; when we could not reach it ourselves,
  * only if that was at its last heartbeats. */
@@ -37,6 +38,7 @@ struct status {
     const struct answer *leader; /* the one of the highest term, or NULL */
     unsigned n_up;               /* voters that the leader hears, itself included */
     bool quorum;
+    struct members members; /* as the leader says; empty if nobody does */
 };
 
 /* --- asking ------------------------------------------------------------------------------------
@@ -98,7 +100,16 @@ static struct answer *find_answer(struct status *s, uint32_t node)
     return NULL;
 }
 
-static void judge(struct status *s)
+/* A learner is heard as well, but does not count. */
+static bool is_voter(const struct status *s, uint32_t node)
+{
+    for (uint32_t i = 0; i < s->members.reply.n_members; i++)
+        if (s->members.reply.members[i].node == node)
+            return s->members.reply.members[i].roles & MEMBER_VOTER;
+    return s->members.reply.n_members == 0;
+}
+
+static void judge(struct status *s, unsigned timeout_ms)
 {
     for (unsigned i = 0; i < s->n; i++) {
         const struct answer *a = &s->answers[i];
@@ -107,15 +118,18 @@ static void judge(struct status *s)
     }
     if (!s->leader)
         return;
+    struct errmsg msg;
     const struct group_status *g = s->leader->group;
-    s->n_up = 1;
+    if (members_ask_node(s->client, s->leader->node, timeout_ms, &s->members, &msg) < 0)
+        s->members = (struct members){0}; /* it has gone meanwhile: all are taken for voters */
+    s->n_up = is_voter(s, s->leader->node);
     for (uint32_t i = 0; i < g->n_members; i++) {
         const struct member_status *m = &g->members[i];
         struct answer *a = find_answer(s, m->node);
         if (a)
             a->follows = m;
         uint64_t max_ms = a && a->error == 0 ? HEARD_MS_MAX : HEARD_MS_DOUBT;
-        s->n_up += m->node != s->leader->node && m->heard_ms <= max_ms;
+        s->n_up += m->node != s->leader->node && m->heard_ms <= max_ms && is_voter(s, m->node);
     }
     s->quorum = s->n_up * 2 > g->n_voters;
 }
@@ -138,14 +152,19 @@ static void collect(struct status *s, unsigned timeout_s)
     for (unsigned i = 0; i < s->n; i++)
         if (!pthread_equal(s->answers[i].thread, pthread_self()))
             pthread_join(s->answers[i].thread, NULL);
-    judge(s);
+    judge(s, timeout_s * 1000);
 }
 
 /* --- for people --------------------------------------------------------------------------------
  */
 
-static const char *role_name(const struct group_status *g)
+static const char *role_name(const struct status *s, const struct answer *a)
 {
+    const struct group_status *g = a->group;
+    for (uint32_t i = 0; i < s->members.reply.n_members; i++)
+        if (s->members.reply.members[i].node == a->node &&
+            s->members.reply.members[i].roles == MEMBER_LEARNER)
+            return "learner";
     return g->role < ARRAY_LEN(role_names) ? role_names[g->role] : "?";
 }
 
@@ -180,6 +199,49 @@ static void print_head(const struct status *s)
     }
 }
 
+/* "n1, n2" of those that have one of these roles; unless `not`. */
+static char *list_members(const struct status *s, unsigned roles, unsigned not )
+{
+    GString *out = g_string_new(NULL);
+    for (uint32_t i = 0; i < s->members.reply.n_members; i++) {
+        const struct member *m = &s->members.reply.members[i];
+        if ((m->roles & roles) && !(m->roles & not ))
+            g_string_append_printf(out, "%sn%u", out->len ? ", " : "", m->node);
+    }
+    return g_string_free(out, FALSE);
+}
+
+static bool in_conf(const struct status *s, uint32_t node)
+{
+    for (unsigned i = 0; i < s->n; i++)
+        if (s->answers[i].node == node)
+            return true;
+    return false;
+}
+
+static void show_members(const struct status *s)
+{
+    const struct msg_members_reply *r = &s->members.reply;
+    if (r->n_members == 0)
+        return;
+    g_autofree char *voters = list_members(s, MEMBER_VOTER, 0);
+    g_autofree char *learners = list_members(s, MEMBER_LEARNER, 0);
+    g_autofree char *leaving = list_members(s, MEMBER_LEAVING, MEMBER_VOTER);
+    printf("voters %s", voters);
+    if (*learners)
+        printf("; learners %s", learners);
+    if (*leaving)
+        printf("; leaving %s", leaving);
+    if (r->joint)
+        printf("; a change is under way (joint configuration)");
+    putchar('\n');
+    for (uint32_t i = 0; i < r->n_members; i++)
+        if (!in_conf(s, r->members[i].node))
+            printf("n%u at %s is not in the configuration of this command, add: peer n%u %s\n",
+                   r->members[i].node, members_address(&s->members, r->members[i].node),
+                   r->members[i].node, members_address(&s->members, r->members[i].node));
+}
+
 static void print_up(const struct status *s, const struct answer *a)
 {
     const struct group_status *g = a->group;
@@ -191,7 +253,7 @@ static void print_up(const struct status *s, const struct answer *a)
         printf("no replica of group 0");
         return;
     }
-    printf("%-13s %6" PRIu64 " %10" PRIu64 " %10" PRIu64 " %8s %9" PRIu64, role_name(g), g->term,
+    printf("%-13s %6" PRIu64 " %10" PRIu64 " %10" PRIu64 " %8s %9" PRIu64, role_name(s, a), g->term,
            g->commit, g->applied, lag_text, g->sessions);
     if (a->reply.note.n)
         printf("  %.*s", (int)MIN(a->reply.note.n, 400u), (const char *)a->reply.note.p);
@@ -203,6 +265,7 @@ static void print_text(const struct status *s)
     for (unsigned i = 0; i < s->n; i++)
         width = MAX(width, (int)strlen(client_node_address(s->client, s->answers[i].node)));
     print_head(s);
+    show_members(s);
     printf("%-6s %-*s %-13s %6s %10s %10s %8s %9s  NOTE\n", "NODE", width, "ADDRESS", "ROLE",
            "TERM", "COMMIT", "APPLIED", "LAG", "SESSIONS");
     for (unsigned i = 0; i < s->n; i++) {
@@ -237,7 +300,7 @@ static void json_member(struct json *j, const struct status *s, const struct ans
     json_open(j, NULL, '{');
     json_place(j, s, a);
     if (g) {
-        json_string(j, "role", role_name(g));
+        json_string(j, "role", role_name(s, a));
         json_number(j, "term", g->term);
         json_number(j, "first", g->first);
         json_number(j, "last", g->last);
@@ -252,6 +315,15 @@ static void json_member(struct json *j, const struct status *s, const struct ans
     if (a->follows && a != s->leader)
         json_number(j, "heard_ms", a->follows->heard_ms);
     json_close(j, '}');
+}
+
+static void json_ids(struct json *j, const struct status *s, const char *name, unsigned roles)
+{
+    json_open(j, name, '[');
+    for (uint32_t i = 0; i < s->members.reply.n_members; i++)
+        if (s->members.reply.members[i].roles & roles)
+            json_number(j, NULL, s->members.reply.members[i].node);
+    json_close(j, ']');
 }
 
 /* Without a leader: the furthest that anybody knows of. */
@@ -285,6 +357,10 @@ static void json_group(struct json *j, const struct status *s)
     json_number(j, "shards", g.shards);
     json_number(j, "voters", g.n_voters);
     json_number(j, "voters_up", s->n_up);
+    json_bool(j, "joint", s->members.reply.joint);
+    json_ids(j, s, "voter_ids", MEMBER_VOTER);
+    json_ids(j, s, "learner_ids", MEMBER_LEARNER);
+    json_ids(j, s, "leaving_ids", MEMBER_LEAVING);
     json_open(j, "members", '[');
     for (unsigned i = 0; i < s->n; i++)
         json_member(j, s, &s->answers[i]);
@@ -358,5 +434,6 @@ int cmd_status(struct ctl *ctl, const struct ctl_command *self, int argc, char *
         arena_finish(&s.answers[i].arena);
         buf_unref(s.answers[i].buf);
     }
+    members_finish(&s.members);
     return status;
 }

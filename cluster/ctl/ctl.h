@@ -13,7 +13,8 @@
 enum { CTL_OK = 0, CTL_FAILED = 1, CTL_USAGE = 2 };
 
 struct ctl {
-    char *conf;         /* -c FILE, or NULL */
+    char *conf; /* -c FILE, or NULL */
+    bool timeout_given;
     unsigned timeout_s; /* how long to look for a leader and to wait for an answer */
 };
 
@@ -48,4 +49,5 @@ int cmd_put(struct ctl *ctl, const struct ctl_command *self, int argc, char **ar
 int cmd_del(struct ctl *ctl, const struct ctl_command *self, int argc, char **argv);
 int cmd_check(struct ctl *ctl, const struct ctl_command *self, int argc, char **argv);
 int cmd_dump(struct ctl *ctl, const struct ctl_command *self, int argc, char **argv);
+int cmd_node(struct ctl *ctl, const struct ctl_command *self, int argc, char **argv);
 int cmd_scan(struct ctl *ctl, const struct ctl_command *self, int argc, char **argv);

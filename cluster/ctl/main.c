@@ -46,6 +46,13 @@ static const struct ctl_command commands[] = {
     {"dump", "wal|state DIR", "print a stopped node's files",
      "DIR is the node's data directory, or wal/ or groups/0/ in it. Nothing in it is changed.",
      cmd_dump},
+    {"node", "VERB ...", "add, promote, remove or replace a node while the cluster serves",
+     "node add nID=HOST:PORT [--learner]    a new node; a voter once it has caught up\n"
+     "node promote nID                      a learner that has caught up becomes a voter\n"
+     "node remove nID                       for good: its id is not used again\n"
+     "node replace nOLD nNEW=HOST:PORT      add the new one, then remove the old one\n"
+     "An interrupted command is given again and goes on. --timeout is 60 if not given.",
+     cmd_node},
     {"version", "", "print the version", NULL, cmd_version},
 };
 
@@ -155,6 +162,7 @@ static int timeout_value(struct ctl *ctl, int given)
     if (given == 0 || given > 3600)
         return ctl_usage("--timeout %d: expected 1 to 3600 seconds", given);
     ctl->timeout_s = (unsigned)given;
+    ctl->timeout_given = true;
     return CTL_OK;
 }
 
