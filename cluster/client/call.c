@@ -35,7 +35,7 @@ void call_aim(struct client *c, struct client_call *call)
 {
     int leader = pool_find(c, __atomic_load_n(&c->leader, __ATOMIC_RELAXED));
 
-    call->node = leader >= 0 ? (unsigned)leader : (unsigned)(call->ticket.id % c->n_nodes);
+    call->node = leader >= 0 ? (unsigned)leader : (unsigned)(call->ticket.id % client_known(c));
 }
 
 void call_destroy(struct client_call *call)
@@ -85,8 +85,8 @@ static int next_node(struct client *c, struct client_call *call, uint64_t deadli
                      struct client_cancel *cancel)
 {
     leader_doubt(c, c->nodes[call->node].id);
-    call->node = (call->node + 1) % c->n_nodes;
-    if (++call->tried < c->n_nodes)
+    call->node = (call->node + 1) % client_known(c);
+    if (++call->tried < client_known(c))
         return 0;
     call->tried = 0;
     return back_off(call, deadline_ns, cancel);
@@ -144,7 +144,7 @@ static int receive(struct client *c, struct client_call *call, uint64_t deadline
 
     for (;;) {
         uint64_t until_ns = deadline_first(deadline_ns, attempt_ns);
-        bool ask = !call->went_by_word && c->n_nodes > 1;
+        bool ask = !call->went_by_word && client_known(c) > 1;
         int r = receive_frame(c, call, ask ? MIN(until_ns, call->hearsay_ns) : until_ns, cancel);
         if (r != -ERR_TIMEOUT || deadline_over(until_ns))
             return r;
@@ -191,7 +191,7 @@ static int judge(struct client *c, struct client_call *call, uint64_t deadline_n
     case ERR_NOT_LEADER:
     case ERR_WRONG_GROUP:
     case ERR_STOPPED:
-        hint = pool_find(c, leader_hint(call));
+        hint = leader_named(c, leader_hint(call), call->node, deadline_ns, cancel);
         break;
     case ERR_TIMEOUT:
         if (call->timeout_is_answer)
@@ -210,7 +210,7 @@ static int judge(struct client *c, struct client_call *call, uint64_t deadline_n
     count_retry(c);
     if (status == ERR_BUSY || status == ERR_TIMEOUT)
         return back_off(call, deadline_ns, cancel);
-    if (hint < 0 || (unsigned)hint == call->node || call->tried >= c->n_nodes)
+    if (hint < 0 || (unsigned)hint == call->node || call->tried >= client_known(c))
         return next_node(c, call, deadline_ns, cancel);
     leader_learn(c, c->nodes[hint].id);
     call->node = (unsigned)hint;

@@ -311,9 +311,11 @@ uint64_t client_cluster(struct client *c)
 
 unsigned client_nodes(struct client *c, uint32_t *ret_ids, unsigned max)
 {
-    for (unsigned i = 0; i < MIN(max, c->n_nodes); i++)
+    unsigned n = MIN(max, client_known(c));
+
+    for (unsigned i = 0; i < n; i++)
         ret_ids[i] = c->nodes[i].id;
-    return MIN(max, c->n_nodes);
+    return n;
 }
 
 const char *client_node_address(struct client *c, uint32_t node)

@@ -141,7 +141,7 @@ NODISCARD int client_ask_node(struct client *c, uint32_t node, unsigned type, st
 NODISCARD int client_ask_node_msg(struct client *c, uint32_t node, unsigned type, struct bytes body,
                                   unsigned timeout_ms, unsigned *ret_type, struct buf **ret,
                                   struct errmsg *msg);
-/* The nodes of the conf, in its order. */
+/* The nodes of the conf, in its order, then members that were added since and heard of. */
 unsigned client_nodes(struct client *c, uint32_t *ret_ids, unsigned max);
 const char *client_node_address(struct client *c, uint32_t node);
 uint64_t client_cluster(struct client *c);

@@ -65,8 +65,10 @@ struct client {
     char *name;
     uint64_t cluster;
     struct tls_ctx *tls; /* NULL: Unix sockets only */
+    /* Those of the conf, then members that others told of. Only added to: who reads n_nodes may
+     * read so many ids and addresses. */
     struct client_node nodes[NODES_MAX];
-    unsigned n_nodes;
+    unsigned n_nodes;          /* atomic, see client_known; written under lock */
     uint16_t shards;           /* atomic; 0 until known */
     uint32_t leader;           /* atomic: node id that leads group 0, 0 unknown */
     uint64_t next_request;     /* atomic: frame ids */
@@ -165,7 +167,17 @@ unsigned call_status(const struct client_call *call);
 NODISCARD int leader_elsewhere(struct client *c, unsigned node, uint64_t deadline_ns,
                                struct client_cancel *cancel, unsigned *ret);
 void leader_learn(struct client *c, uint32_t id); /* 0: unknown */
+/* The index of a node that `node` says leads, asking it for the address if that is not known yet;
+ * -1: it does not tell. */
+int leader_named(struct client *c, uint32_t id, unsigned node, uint64_t deadline_ns,
+                 struct client_cancel *cancel);
 void leader_doubt(struct client *c, uint32_t id); /* unknown, if it was this one */
+
+/* How many nodes are known by now. */
+static inline unsigned client_known(const struct client *c)
+{
+    return __atomic_load_n(&c->n_nodes, __ATOMIC_ACQUIRE);
+}
 
 /* cancel.c */
 bool cancel_fired(const struct client_cancel *cancel);

@@ -13,6 +13,19 @@ void leader_doubt(struct client *c, uint32_t id)
     __atomic_compare_exchange_n(&c->leader, &id, 0, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 }
 
+/* A member that joined after the conf was written. */
+static void learn_node(struct client *c, const struct node_address *from)
+{
+    pthread_mutex_lock(&c->lock);
+    unsigned n = client_known(c);
+    if (from->node && pool_find(c, from->node) < 0 && n < NODES_MAX) {
+        c->nodes[n] = (struct client_node){
+            .id = from->node, .address = g_strndup((const char *)from->address.p, from->address.n)};
+        __atomic_store_n(&c->n_nodes, n + 1, __ATOMIC_RELEASE);
+    }
+    pthread_mutex_unlock(&c->lock);
+}
+
 static int locate(struct client *c, unsigned node, uint64_t deadline_ns,
                   struct client_cancel *cancel, uint32_t *ret_leader, struct errmsg *msg)
 {
@@ -32,8 +45,23 @@ static int locate(struct client *c, unsigned node, uint64_t deadline_ns,
                           c->nodes[node].id, c->nodes[node].address);
     if (reply.shards)
         __atomic_store_n(&c->shards, reply.shards, __ATOMIC_RELAXED);
+    for (uint32_t i = 0; i < reply.n_nodes; i++)
+        learn_node(c, &reply.nodes[i]);
     *ret_leader = reply.leader;
     return 0;
+}
+
+int leader_named(struct client *c, uint32_t id, unsigned node, uint64_t deadline_ns,
+                 struct client_cancel *cancel)
+{
+    uint32_t leader;
+    int at = pool_find(c, id);
+
+    if (id && at < 0 &&
+        locate(c, node, deadline_first(deadline_ns, deadline_in(HEARSAY_MS)), cancel, &leader,
+               NULL) == 0)
+        at = pool_find(c, id);
+    return at;
 }
 
 /* True for one caller per HEARSAY_MS: what it hears serves all. */
@@ -54,10 +82,11 @@ int leader_elsewhere(struct client *c, unsigned node, uint64_t deadline_ns,
     uint32_t id;
 
     /* Not always the same first: it could be the one that eats all the time. */
-    unsigned first = (unsigned)(__atomic_load_n(&c->next_request, __ATOMIC_RELAXED) % c->n_nodes);
+    unsigned first =
+        (unsigned)(__atomic_load_n(&c->next_request, __ATOMIC_RELAXED) % client_known(c));
     bool ask = (known < 0 || (unsigned)known == node) && may_ask(c);
-    for (unsigned i = 0; ask && i < c->n_nodes; i++) {
-        unsigned at = (first + i) % c->n_nodes;
+    for (unsigned i = 0; ask && i < client_known(c); i++) {
+        unsigned at = (first + i) % client_known(c);
         if (at == node)
             continue;
         int r = locate(c, at, until_ns, cancel, &id, NULL);
@@ -88,7 +117,7 @@ static int probe_once(struct client *c, uint64_t deadline_ns, GString *why)
 {
     int common = 0;
 
-    for (unsigned i = 0; i < c->n_nodes; i++) {
+    for (unsigned i = 0; i < client_known(c); i++) {
         const struct client_node *n = &c->nodes[i];
         struct errmsg msg = {0};
         uint32_t leader;

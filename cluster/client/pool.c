@@ -41,7 +41,7 @@ struct conn {
 
 int pool_find(struct client *c, uint32_t id)
 {
-    for (unsigned i = 0; id && i < c->n_nodes; i++)
+    for (unsigned i = 0; id && i < client_known(c); i++)
         if (c->nodes[i].id == id)
             return (int)i;
     return -1;
@@ -284,7 +284,7 @@ void pool_finish(struct client *c)
 {
     GList *l;
 
-    for (unsigned i = 0; i < c->n_nodes; i++) {
+    for (unsigned i = 0; i < client_known(c); i++) {
         while ((l = g_queue_pop_head_link(&c->nodes[i].idle)))
             conn_close(l->data);
         g_free(c->nodes[i].address);

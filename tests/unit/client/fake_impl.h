@@ -50,6 +50,7 @@ struct fake {
     const char *dir, *conf;
     struct fake_node nodes[NODES];
     unsigned n_nodes;
+    bool tells; /* LOCATE lists the nodes */
     uint32_t leader;
     GPtrArray *conns, *held;
     GArray *seen;        /* struct fake_seen */

@@ -136,9 +136,17 @@ static void encode_answer(struct fake *f, struct enc *e, unsigned type, uint64_t
 
 static void put_locate(struct fake *f, struct fake_conn *c, uint64_t id)
 {
+    struct node_address nodes[NODES];
+    char text[NODES][120];
     struct msg_locate_reply m = {.shards = FAKE_SHARDS,
                                  .leader = c->node->tell_set ? c->node->tell : f->leader};
     struct enc e = {0};
+    for (unsigned i = 0; f->tells && i < f->n_nodes; i++) {
+        g_snprintf(text[i], sizeof(text[i]), "unix:%s/n%u", f->dir, f->nodes[i].id);
+        nodes[i] = (struct node_address){f->nodes[i].id, bytes_str(text[i])};
+        m.n_nodes = i + 1;
+    }
+    m.nodes = nodes;
     FRAME(&e, locate_reply, id, &m);
     put_enc(c, &e);
 }

@@ -44,6 +44,8 @@ struct fake_seen {
 
 struct fake *fake_create(unsigned nodes); /* Unix sockets */
 struct fake *fake_create_tls(unsigned nodes);
+/* Of these only the first are in the client's conf; LOCATE tells of all. */
+struct fake *fake_create_joined(unsigned nodes, unsigned in_conf);
 void fake_destroy(struct fake *f);
 const char *fake_conf(struct fake *f); /* a client's */
 

@@ -52,10 +52,10 @@ static void listen_tls(struct fake *f, struct fake_node *n, GString *conf)
     g_string_append_printf(conf, "peer n%u 127.0.0.1:%u\n", n->id, ntohs(to.sin_port));
 }
 
-static struct fake *create(unsigned nodes, bool tls)
+static struct fake *create(unsigned nodes, unsigned in_conf, bool tls)
 {
     struct fake *f = g_new0(struct fake, 1);
-    GString *conf = g_string_new(NULL);
+    GString *conf = g_string_new(NULL), *unsaid = g_string_new(NULL);
     struct errmsg msg;
 
     pthread_mutex_init(&f->lock, NULL);
@@ -80,23 +80,30 @@ static struct fake *create(unsigned nodes, bool tls)
     for (unsigned i = 0; i < nodes; i++) {
         f->nodes[i] = (struct fake_node){
             .id = i + 1, .hello_cluster = FAKE_CLUSTER, .hello_node = i + 1, .hello_protocol = 1};
-        (tls ? listen_tls : listen_unix)(f, &f->nodes[i], conf);
+        (tls ? listen_tls : listen_unix)(f, &f->nodes[i], i < in_conf ? conf : unsaid);
     }
     f->conf = t_path(f->dir, "client.conf");
     t_write_file(f->conf, conf->str, conf->len);
     g_string_free(conf, TRUE);
+    g_string_free(unsaid, TRUE);
+    f->tells = in_conf < nodes;
     assert_int_equal(pthread_create(&f->thread, NULL, fake_main, f), 0);
     return f;
 }
 
 struct fake *fake_create(unsigned nodes)
 {
-    return create(nodes, false);
+    return create(nodes, nodes, false);
 }
 
 struct fake *fake_create_tls(unsigned nodes)
 {
-    return create(nodes, true);
+    return create(nodes, nodes, true);
+}
+
+struct fake *fake_create_joined(unsigned nodes, unsigned in_conf)
+{
+    return create(nodes, in_conf, false);
 }
 
 static void unlock_and_wake(struct fake *f)

@@ -17,6 +17,12 @@ static int not_asked_yet(void **state UNUSED)
     return 0;
 }
 
+static int third_joined(void **state UNUSED)
+{
+    fixture_init(&x, fake_create_joined(3, 2));
+    return 0;
+}
+
 static int tear_down(void **state UNUSED)
 {
     fixture_finish(&x);
@@ -134,10 +140,31 @@ TEST(what_no_waiting_cures_is_said_at_once)
     T_CONTAINS(msg.text, "speaks protocol 2");
 }
 
-#define S(fn)     cmocka_unit_test_setup_teardown(fn, three_nodes, tear_down)
-#define FRESH(fn) cmocka_unit_test_setup_teardown(fn, not_asked_yet, tear_down)
+TEST(a_leader_that_joined_after_the_conf_was_written_is_found)
+{
+    T_OK(put_key(x.client, 0, NULL));
+    fake_lead(x.fake, 3);
+    T_OK(put_key(x.client, 0, NULL));
+    assert_int_equal(fake_executed(x.fake), 2);
+    uint32_t ids[4];
+    assert_int_equal(client_nodes(x.client, ids, 4), 3);
+    assert_int_equal(ids[2], 3);
+}
+
+TEST(a_probe_goes_to_a_leader_that_is_only_told_of)
+{
+    struct errmsg msg;
+    fake_lead(x.fake, 3);
+    T_OK_MSG(client_probe(x.client, 2000, &msg), &msg);
+}
+
+#define JOINED(fn) cmocka_unit_test_setup_teardown(fn, third_joined, tear_down)
+#define S(fn)      cmocka_unit_test_setup_teardown(fn, three_nodes, tear_down)
+#define FRESH(fn)  cmocka_unit_test_setup_teardown(fn, not_asked_yet, tear_down)
 T_MAIN(S(a_leader_that_hangs_is_left_for_the_one_that_others_name),
        S(an_overloaded_leader_is_waited_for), S(what_one_thread_hears_serves_all),
        S(hearsay_is_believed_once_only), FRESH(a_probe_finds_the_leader_and_the_shards),
        FRESH(a_probe_waits_for_the_election), FRESH(a_failed_probe_says_why_for_each_node),
-       FRESH(what_no_waiting_cures_is_said_at_once))
+       FRESH(what_no_waiting_cures_is_said_at_once),
+       JOINED(a_leader_that_joined_after_the_conf_was_written_is_found),
+       JOINED(a_probe_goes_to_a_leader_that_is_only_told_of))
