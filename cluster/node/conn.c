@@ -5,6 +5,10 @@
 #include "cluster/node/snapshot.h"
 #include "cluster/node/wait.h"
 
+/* A dial into a network that drops everything gets no answer; TCP's own patience would keep us from
+ * trying again long after it is mended. */
+#define DIAL_TIMEOUT_MS 1500
+
 #define SOFTWARE "raftfs 0.1.0"
 
 static struct conn *conn_create(struct node *n)
@@ -207,7 +211,8 @@ void conns_tick(struct node *n)
 {
     for (GList *l = n->conn_list.head; l; l = l->next) {
         struct conn *c = l->data;
-        if (!c->greeted && !c->closing && n->now - c->opened_at > TICKS(HANDSHAKE_TIMEOUT_MS))
+        unsigned ms = c->dialed ? DIAL_TIMEOUT_MS : HANDSHAKE_TIMEOUT_MS;
+        if (!c->greeted && !c->closing && n->now - c->opened_at > TICKS(ms))
             conn_close(c, LOG_INFO, "no hello in time");
     }
 }

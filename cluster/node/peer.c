@@ -7,9 +7,10 @@
 #include "cluster/node/wire.h"
 
 /* Pause before the next dial: 20 ms, so that nodes that are started together meet at once, doubled
- * up to 1.3 s, and up to as much again by chance. */
+ * up to 0.3 s, and up to as much again by chance: while two are not linked after a partition they
+ * may be unable to elect. */
 #define DIAL_PAUSE_TICKS 1u
-#define DIAL_DOUBLINGS   6u
+#define DIAL_DOUBLINGS   4u
 /* Longer than the longest pause of the one whose turn it is. */
 #define MISSED_MS 3000
 
