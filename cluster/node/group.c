@@ -296,6 +296,13 @@ bool group_is_leader(const struct group *g)
     return s.role == RAFT_LEADER && !g->paused;
 }
 
+bool group_hands_over(const struct group *g)
+{
+    struct raft_status s;
+    raft_get_status(g->raft, &s);
+    return s.role == RAFT_LEADER && s.transfer_to != RAFT_NONE;
+}
+
 raft_id group_hint(const struct group *g)
 {
     struct raft_status s;

@@ -63,6 +63,7 @@ struct group {
 
     bool leader_seen;     /* since the start */
     uint64_t campaign_at; /* tick; 0: not due yet */
+    bool gave_way;        /* led when the disk became nearly full (space.h), and handed over */
 
     struct request *move; /* move.c: NULL, or waits for move_to to lead */
     raft_id move_to;
@@ -118,6 +119,7 @@ bool group_has_work(const struct group *g);
 void group_step(struct group *g, const struct raft_msg *m);
 
 bool group_is_leader(const struct group *g); /* of the present term, as the core sees it */
+bool group_hands_over(const struct group *g); /* its leadership, just now */
 raft_id group_hint(const struct group *g);   /* whom to ask instead, 0 unknown */
 
 /* Both take the request over; it is answered now or later. */

@@ -105,7 +105,7 @@ static int serve_txn(struct conn *c, uint64_t id, struct bytes body)
         return 0;
     }
     if (space_paused(n) || (space_refuses(n) && !only_deletes(&t)))
-        return -ERR_NO_SPACE;
+        return group_hands_over(g) ? -ERR_BUSY : -ERR_NO_SPACE;
     return propose(c, g, id, KV_CMD_TXN, body);
 }
 

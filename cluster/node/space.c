@@ -33,6 +33,18 @@ static void free_room(struct node *n)
         group_want_flush(g_ptr_array_index(n->groups, i));
 }
 
+/* Somebody else may have room. Each gives way once, or those that have none would pass leadership
+ * to and fro. */
+static void give_way(struct group *g)
+{
+    raft_id to = group_is_leader(g) ? raft_transfer_choice(g->raft) : RAFT_NONE;
+    if (to == RAFT_NONE || g->gave_way)
+        return;
+    g->gave_way = raft_transfer(g->raft, to) == 0;
+    if (g->gave_way)
+        node_log(g->node, LOG_INFO, "hand-over gid=%u to=%u why=\"disk nearly full\"", g->gid, to);
+}
+
 void space_house(struct node *n)
 {
     uint64_t free = n->free_bytes = space_free(n);
@@ -44,6 +56,13 @@ void space_house(struct node *n)
                  low ? "disk-nearly-full: writes are refused" : "disk-has-room-again",
                  n->config.data_dir, free >> 20, reserve(n) >> 20);
     n->low_space = low;
+    for (guint i = 0; i < n->groups->len; i++) {
+        struct group *g = g_ptr_array_index(n->groups, i);
+        if (low)
+            give_way(g);
+        else
+            g->gave_way = false;
+    }
     if (room)
         n->log_full = false;
     else

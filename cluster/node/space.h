@@ -3,7 +3,8 @@
  * space.h - a disk that fills up must cost service, never data.
  *
  * The log allocates one segment ahead (wal.h). When that fails, or less than the reserve is free
- * (two segments and one flush), the leader refuses transactions that could grow the store
+ * (two segments and one flush), the leader hands over to another member, which may have room; if it
+ * leads on, or again, it refuses transactions that could grow the store
  * (ERR_NO_SPACE), still takes those that only delete, sessions and reads, and the groups are
  * flushed so that old segments can be used again. Should the log run out all the same, its write
  * fails cleanly and is tried again each second: until then this node acknowledges nothing and takes

@@ -102,6 +102,41 @@ TEST(a_full_disk_refuses_writes_and_serves_again_when_there_is_room)
     cluster_destroy(c);
 }
 
+TEST(a_leader_whose_disk_fills_up_hands_over_and_no_write_is_refused)
+{
+    struct test_client *k;
+    uint64_t me;
+    struct cluster *c = start(3, &k, &me);
+    unsigned old = cluster_leader(c);
+    raft_term term = cluster_status(c, old).term;
+    assert_int_equal(client_put(k, me, 1, "a", "x"), 0);
+    cluster_fill_disk(c, old, true);
+    EVENTUALLY(c, cluster_leader(c) != old && cluster_leader(c) != 0);
+    assert_int_equal(cluster_status(c, cluster_leader(c)).term, term + 1);
+    k = client_connect(c, cluster_leader(c), ROLE_CLIENT, false);
+    assert_int_equal(client_put(k, me, 2, "a", "y"), 0);
+    cluster_destroy(c);
+}
+
+TEST(where_all_disks_are_full_leadership_comes_to_rest)
+{
+    struct test_client *k;
+    uint64_t me;
+    struct cluster *c = start(3, &k, &me);
+    for (unsigned id = 1; id <= 3; id++)
+        cluster_fill_disk(c, id, true);
+    cluster_run(c, 400);
+    unsigned leader = cluster_leader(c);
+    assert_int_not_equal(leader, 0);
+    raft_term term = cluster_status(c, leader).term;
+    cluster_run(c, 400);
+    assert_int_equal(cluster_leader(c), leader);
+    assert_int_equal(cluster_status(c, leader).term, term);
+    k = client_connect(c, leader, ROLE_CLIENT, false);
+    assert_int_equal(client_put(k, me, 1, "a", "refused"), ERR_NO_SPACE);
+    cluster_destroy(c);
+}
+
 /* The disk fills up faster than housekeeping looks, and no flush has freed a segment. */
 TEST(a_log_that_runs_out_of_room_acknowledges_nothing_and_loses_nothing)
 {
@@ -328,6 +363,8 @@ T_MAIN(T(nothing_is_answered_before_it_is_on_disk), T(a_quorum_of_disks_is_enoug
        T(a_put_does_not_wait_for_the_leaders_own_disk),
        T(a_leader_whose_disk_hangs_makes_room_for_another),
        T(a_full_disk_refuses_writes_and_serves_again_when_there_is_room),
+       T(a_leader_whose_disk_fills_up_hands_over_and_no_write_is_refused),
+       T(where_all_disks_are_full_leadership_comes_to_rest),
        T(a_log_that_runs_out_of_room_acknowledges_nothing_and_loses_nothing),
        T(a_flush_without_room_stops_writes_but_not_reads_until_there_is_room),
        T(a_batch_without_room_pauses_a_lone_replica_until_there_is_room),
