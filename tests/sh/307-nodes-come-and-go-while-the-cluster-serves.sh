@@ -1,8 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Of three nodes one dies and is removed, others come, and nothing that was acknowledged is lost.
+# Of three nodes one dies and is removed, others come, and nothing that was acknowledged is lost. A
+# mount that was made before goes on.
 . "$(dirname "$0")/lib.sh"
+need_fuse
 cluster_start 3
+cluster_mount mnt || fail "mount"
+echo before >mnt/file || fail "write"
 
 writer() { # puts numbered keys until told to stop; acknowledged ones are listed
     n=0
@@ -82,6 +86,13 @@ wait_for 20 silent || fail "n3 is heard though it is dead"
 expect_fail ctl node remove n4 -- "n3 would not answer"
 node_start 3
 voters_are "3 4 5" || fail "voters: $(voters)"
+
+say "the mount follows a leader that its configuration does not name"
+ctl leader move n5 >/dev/null || fail "move the leader to n5"
+echo after >>mnt/file || fail "append"
+same "$(cat mnt/file)" "before
+after" "the file"
+unmount "$T/mnt" || fail "unmount"
 
 say "nothing is lost"
 enough() { [ "$(wc -l <acknowledged)" -gt 20 ]; }
