@@ -139,6 +139,8 @@ static int restore_core(struct group *g, const struct wal_group *w, struct errms
     if (!w) {
         if (g->applied > 0)
             return damaged(g, msg, "there is applied state, but no log of it");
+        if (g->node->met_before)
+            return damaged(g, msg, "it has met other members, but its log is gone");
         wal_hard(g->node->wal, g->gid, 0, RAFT_NONE);
         return open_core(g, &restore, msg);
     }

@@ -92,6 +92,7 @@ struct node {
 
     size_t request_bytes;
     uint64_t free_bytes; /* on the disk when housekeeping looked (space_free) */
+    bool met_before;     /* there was a file of members at the start */
     bool low_space;      /* housekeeping found less free than the reserve */
     bool log_full;       /* a log write found no room and waits for it */
     uint64_t full_since; /* tick */

@@ -68,6 +68,7 @@ int members_load(struct node *n, struct errmsg *msg)
         return 0;
     if (err < 0)
         return errmsg_set(msg, err, "open %s: %s", path, err_text(err));
+    n->met_before = true;
     int64_t got = d->ops->read(f, bytes, sizeof(bytes), 0);
     d->ops->close(f);
     if (got < 0)
@@ -149,8 +150,8 @@ void members_save(struct node *n)
 {
     struct disk *d = n->env.disk;
     n->members_dirty = true;
-    if (n->members_file)
-        return; /* a write is under way; members_house comes back to it */
+    if (n->members_file || n->starting)
+        return; /* a write is under way, or the log's first; members_house comes back to it */
     const char *path = file_path(n, ".new");
     int err = d->ops->remove(d, path);
     if (err == 0 || err == -ERR_NOT_FOUND)
@@ -175,6 +176,6 @@ void members_save(struct node *n)
 
 void members_house(struct node *n)
 {
-    if (n->members_dirty && !n->members_file)
+    if (n->members_dirty && !n->members_file && !n->starting)
         members_save(n);
 }

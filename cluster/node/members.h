@@ -9,7 +9,8 @@
  *   magic "RFSMEMB", version '1', u32 count, count times (u32 node, u64 incarnation), u32 crc32c.
  * Little-endian; the crc is of all before it. Valid if and only if magic, version, length and crc
  * are right and no node is named twice. Losing the last change in a crash is harmless: that member
- * is met for the first time once more.
+ * is met for the first time once more. It is written after the log's first record only: where there
+ * is a file of members but no log, the log was lost.
  */
 #pragma once
 

@@ -9,6 +9,7 @@
 static struct cluster *with_members(struct bytes file)
 {
     struct cluster *c = cluster_create(&(struct cluster_options){.n = 3});
+    cluster_run(c, 5); /* its log has begun */
     cluster_kill(c, 1);
     t_write_file(t_path(c->nodes[0].dir, "members"), file.p, file.n);
     g_string_truncate(c->nodes[0].log, 0);

@@ -29,6 +29,28 @@ static void put_many(struct cluster *c, struct test_client *k, uint64_t me, unsi
     }
 }
 
+/* Not a new node: it may have voted and acknowledged, and all that is forgotten. */
+TEST(a_member_whose_log_and_state_are_gone_does_not_start)
+{
+    struct errmsg msg = {""};
+    struct cluster *c = cluster_create(&(struct cluster_options){.n = 3});
+    EVENTUALLY(c, cluster_leader(c) != 0);
+    cluster_run(c, 100);
+    unsigned gone = cluster_leader(c) % 3 + 1;
+    char *members = NULL;
+    gsize n = 0;
+    cluster_kill(c, gone);
+    assert_true(g_file_get_contents(t_path(c->nodes[gone - 1].dir, "members"), &members, &n, NULL));
+    cluster_wipe(c, gone);
+    assert_true(
+        g_file_set_contents(t_path(c->nodes[gone - 1].dir, "members"), members, (gssize)n, NULL));
+    T_ERR(ERR_CORRUPT, cluster_try_start(c, gone, &msg));
+    T_CONTAINS(msg.text, "its log is gone");
+    T_CONTAINS(msg.text, "raftfsctl node replace");
+    g_free(members);
+    cluster_destroy(c);
+}
+
 /* A follower applies what the others have on disk before its own log has it; its store may be
  * flushed, and the log write be lost. */
 TEST(a_store_ahead_of_its_log_starts_and_catches_up)
@@ -113,5 +135,6 @@ TEST(an_id_that_is_no_member_is_refused)
     cluster_destroy(c);
 }
 
-T_MAIN(T(a_store_ahead_of_its_log_starts_and_catches_up),
+T_MAIN(T(a_member_whose_log_and_state_are_gone_does_not_start),
+       T(a_store_ahead_of_its_log_starts_and_catches_up),
        T(a_damaged_log_is_refused_with_the_way_out), T(an_id_that_is_no_member_is_refused))
