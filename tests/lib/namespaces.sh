@@ -19,7 +19,8 @@ net_make() {
     net_names="c $(seq -f 'n%g' "$net_size" | tr '\n' ' ')"
     namespaces=$net_tag.s
     ip netns add "$net_tag.s" 2>"$T/.err" || skip "no network namespaces: $(cat "$T/.err")"
-    ip -n "$net_tag.s" link add br0 type bridge || skip "no bridges"
+    ip -n "$net_tag.s" link add br0 type bridge 2>"$T/.err" ||
+        skip "no bridges: $(cat "$T/.err")"
     ip -n "$net_tag.s" link set br0 up
     for x in $net_names; do
         ip netns add "$net_tag.$x" || fail "netns $x"

@@ -28,13 +28,14 @@ done
 [ ! -e mnt/jobs/hopeless/out ] || fail "a failed job has outputs"
 
 say "killed"
-printf 'input: /in\nmap: cat; exec tail -f /dev/null\n' >endless.job
+: >endless # a name of this test's own, to find the command by
+printf 'input: /in\nmap: cat; exec tail -f %s/endless\n' "$T" >endless.job
 cp endless.job mnt/jobs/ || fail "cp"
 wait_for 20 grep -q running mnt/jobs/endless/status || fail "not running"
 expect_fail bash -c 'echo explode >mnt/jobs/endless/ctl' -- "Invalid argument"
 echo kill >mnt/jobs/endless/ctl || fail "kill"
 grep -q '^state *killed' mnt/jobs/endless/status || fail "not killed when the write returned"
 timeout 20 cat mnt/jobs/endless/wait | grep -q killed || fail "wait"
-gone() { ! pgrep -f "tail -f /dev/null" >/dev/null; }
+gone() { ! pgrep -f "tail -f $T/endless" >/dev/null; }
 wait_for 20 gone || fail "its commands still run"
 unmount "$T/mnt" || fail "unmount"
