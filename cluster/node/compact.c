@@ -4,16 +4,17 @@
 #include "cluster/node/snapshot.h"
 #include "cluster/node/space.h"
 
-/* Memory is cut at marks, one per so much of the log. */
-#define MARK_BYTES   KIB(256)
-#define MARK_ENTRIES 256
+/* Memory is cut at marks, so many in what is kept (log_keep_*). */
+#define MARKS_IN_BYTES   32
+#define MARKS_IN_ENTRIES 16
 
 void compact_applied(struct group *g, uint64_t payload)
 {
+    const struct node_config *config = &g->node->config;
     const struct log_mark *last = g_queue_peek_tail(&g->marks);
     g->bytes_applied += payload;
-    if (!last || g->bytes_applied - last->bytes >= MARK_BYTES ||
-        g->applied - last->index >= MARK_ENTRIES) {
+    if (!last || g->bytes_applied - last->bytes >= config->log_keep_bytes / MARKS_IN_BYTES ||
+        g->applied - last->index >= config->log_keep_entries / MARKS_IN_ENTRIES) {
         struct log_mark *m = g_new0(struct log_mark, 1);
         *m = (struct log_mark){g->applied, g->bytes_applied};
         g_queue_push_tail(&g->marks, m);
@@ -68,7 +69,8 @@ static bool mark_may_go(const struct group *g, const struct log_mark *m)
         return false;
     if (hold > 0 && m->index > hold && behind <= LOG_HOLD_BYTES)
         return false;
-    return behind > LOG_KEEP_BYTES || g->applied - m->index > LOG_KEEP_ENTRIES;
+    return behind > g->node->config.log_keep_bytes ||
+           g->applied - m->index > g->node->config.log_keep_entries;
 }
 
 static void flush_finish(struct group *g)

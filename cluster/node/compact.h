@@ -5,7 +5,7 @@
  * The log is the store's log, so it may be cut only up to the applied index of the last flush that
  * completed. Each flush_log_bytes of applied log (or when this group alone keeps old segments
  * alive) the store is flushed; then the log on disk is cut there, and the log in memory a little
- * behind it (LOG_KEEP_*), or behind the oldest snapshot that is being sent.
+ * behind it (node_config.log_keep_*), or behind the oldest snapshot that is being sent.
  */
 #pragma once
 

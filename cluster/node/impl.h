@@ -28,10 +28,6 @@
 #define REQUEST_BYTES_MAX MIB(64)
 /* One ready's share of committed entries: larger ones make the round's other work late. */
 #define APPLY_BYTES_MAX MIB(4)
-/* What a leader keeps of the flushed log in memory, so that a follower that was away for a moment
- * needs no snapshot. */
-#define LOG_KEEP_BYTES   MIB(8)
-#define LOG_KEEP_ENTRIES 4096
 /* Beyond this a running snapshot transfer no longer holds the log back. */
 #define LOG_HOLD_BYTES MIB(128)
 /* Housekeeping (sessions, space, pinned segments) runs once in so many ticks: 1 s. */

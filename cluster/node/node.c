@@ -6,10 +6,13 @@
 #include "cluster/node/leave.h"
 #include "cluster/node/members.h"
 #include "cluster/node/peer.h"
+#include "cluster/node/snapshot.h"
 #include "cluster/node/space.h"
 
-#define FLUSH_LOG_BYTES MIB(16)
-#define SEGMENT_BYTES   MIB(64)
+#define FLUSH_LOG_BYTES  MIB(16)
+#define SEGMENT_BYTES    MIB(64)
+#define LOG_KEEP_BYTES   MIB(8)
+#define LOG_KEEP_ENTRIES 4096
 /* Segments in use beyond which the group that pins the oldest one is flushed. */
 #define SEGMENTS_KEPT 4
 
@@ -54,6 +57,11 @@ static void copy_config(struct node *n, const struct node_config *from)
     c->heartbeat_ticks = from->heartbeat_ticks ? from->heartbeat_ticks : HEARTBEAT_TICKS;
     c->flush_log_bytes = from->flush_log_bytes ? from->flush_log_bytes : FLUSH_LOG_BYTES;
     c->segment_bytes = from->segment_bytes ? from->segment_bytes : SEGMENT_BYTES;
+    c->log_keep_bytes = from->log_keep_bytes ? from->log_keep_bytes : LOG_KEEP_BYTES;
+    c->log_keep_entries = from->log_keep_entries ? from->log_keep_entries : LOG_KEEP_ENTRIES;
+    c->snapshot_chunk = from->snapshot_chunk ? from->snapshot_chunk : SNAPSHOT_CHUNK;
+    c->snapshot_tick_bytes =
+        from->snapshot_tick_bytes ? from->snapshot_tick_bytes : SNAP_TICK_BYTES;
 }
 
 static int check_config(const struct node_config *c, struct errmsg *msg)
@@ -66,6 +74,9 @@ static int check_config(const struct node_config *c, struct errmsg *msg)
     if (c->shards == 0 || c->shards > SHARDS_MAX)
         return errmsg_set(msg, -ERR_CONFIG, "%u shards; there may be 1 to %d", c->shards,
                           SHARDS_MAX);
+    if (c->snapshot_chunk > SNAPSHOT_CHUNK)
+        return errmsg_set(msg, -ERR_CONFIG, "snapshot chunks of %u bytes; at most %u",
+                          c->snapshot_chunk, (unsigned)SNAPSHOT_CHUNK);
     return 0;
 }
 

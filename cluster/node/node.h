@@ -40,6 +40,12 @@ struct node_config {
     uint64_t flush_log_bytes; /* flush the store and cut the log each so many bytes; 0: 16 MiB */
     uint64_t segment_bytes;   /* of the WAL; 0: 64 MiB */
     unsigned rows_held;       /* by each state machine, see kv.h; 0: its default */
+    /* What a leader keeps of the flushed log in memory, so that a follower that was away for a
+     * moment needs no snapshot; 0: 8 MiB, 4096 entries. Snapshots go in chunks of so many bytes, up
+     * to so many a tick; 0: SNAPSHOT_CHUNK, SNAP_TICK_BYTES. */
+    uint64_t log_keep_bytes;
+    unsigned log_keep_entries;
+    unsigned snapshot_chunk, snapshot_tick_bytes;
 };
 
 struct node_env {

@@ -4,7 +4,7 @@
  *
  * Leader: a checkpoint of the store is read as one byte stream (store_maker) and sent in
  * SNAP_CHUNKs over a link of its own, at most SNAP_WINDOW beyond what the follower has taken and
- * SNAP_TICK_BYTES a tick. The first chunk of each connection is empty: its SNAP_ACK names the
+ * snapshot_tick_bytes a tick. The first chunk of each connection is empty: its SNAP_ACK names the
  * offset from which to go on, so a broken connection costs no byte twice. The transfer ends when
  * the follower has installed it, refuses it, or takes nothing for SNAP_IDLE_MS; until then the
  * leader keeps the log behind the checkpoint (within LOG_HOLD_BYTES).
@@ -20,7 +20,7 @@
 
 #include "cluster/node/group.h"
 
-#define SNAP_WINDOW     (4 * SNAPSHOT_CHUNK)
+#define SNAP_WINDOW     4u     /* chunks */
 #define SNAP_TICK_BYTES MIB(1) /* 50 MB/s, beside the appends */
 #define SNAP_IDLE_MS    20000
 

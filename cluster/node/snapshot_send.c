@@ -7,9 +7,8 @@
 #include "cluster/node/wire.h"
 
 /* Transfers at once; further followers wait for their turn. */
-#define SENDS_MAX         2
-#define REDIAL_TICKS      TICKS(500)
-#define SNAP_BUDGET_BYTES SNAP_TICK_BYTES
+#define SENDS_MAX    2
+#define REDIAL_TICKS TICKS(500)
 
 struct snap_send {
     struct group *group;
@@ -217,11 +216,13 @@ static bool pump(struct snap_send *s)
 {
     struct node *n = s->group->node;
     struct conn *c = conn_find(n, s->link);
+    const unsigned chunk = n->config.snapshot_chunk;
     uint8_t *piece = NULL;
     bool alive = true;
-    while (c && s->synced && !s->last_sent && s->offset - s->taken < SNAP_WINDOW && s->budget > 0) {
-        size_t want = (size_t)MIN(s->size - s->offset, SNAPSHOT_CHUNK);
-        piece = piece ? piece : g_malloc(SNAPSHOT_CHUNK);
+    while (c && s->synced && !s->last_sent &&
+           s->offset - s->taken < (uint64_t)SNAP_WINDOW * chunk && s->budget > 0) {
+        size_t want = (size_t)MIN(s->size - s->offset, chunk);
+        piece = piece ? piece : g_malloc(chunk);
         if (n->env.stores->image_read(s->image, piece, want, s->offset) != (int64_t)want) {
             send_end(s, false, "cannot read the checkpoint");
             alive = false;
@@ -320,7 +321,7 @@ static bool send_tick(struct snap_send *s)
         send_end(s, false, "the follower took nothing for too long");
         return false;
     }
-    s->budget = SNAP_BUDGET_BYTES;
+    s->budget = n->config.snapshot_tick_bytes;
     if (s->link == 0 && n->now >= s->redial_at) {
         struct peer *p = peer_find(n, s->to);
         if (!p) {

@@ -48,6 +48,19 @@ static uint64_t one_of(struct rng *r, uint64_t a, uint64_t b, uint64_t c)
     return i == 0 ? a : i == 1 ? b : c;
 }
 
+/* Half of the runs keep so little of their logs that whoever was away for a moment needs a
+ * snapshot, which goes in pieces so small that it is under way for a while. */
+static void draw_snapshots(struct rng *r, struct profile *p)
+{
+    if (rng_below(r, 2))
+        return;
+    p->flush_log_bytes = one_of(r, 500, KIB(2), KIB(8));
+    p->keep_bytes = one_of(r, 1, KIB(1), KIB(8));
+    p->keep_entries = rng_below(r, 2) ? 0 : 1 + (unsigned)rng_below(r, 100);
+    p->snap_chunk = (unsigned)one_of(r, 200, KIB(2), 0);
+    p->snap_tick = p->snap_chunk * (1 + (unsigned)rng_below(r, 4));
+}
+
 void fault_draw(struct sim *s)
 {
     struct rng *r = &s->rng;
@@ -75,6 +88,7 @@ void fault_draw(struct sim *s)
     if (rng_below(r, 4) == 0) /* a few large ones are more log than a leader keeps in memory */
         p->big_values = rng_below(r, 3) ? KIB(20) : KIB(400);
     draw_pace(r, p);
+    draw_snapshots(r, p);
     if (rng_below(r, 4) == 0) { /* everybody at one place, and often: stale reads show there */
         p->objects = 1;
         p->clients = 3 + (unsigned)rng_below(r, 4);
@@ -85,11 +99,11 @@ void fault_draw(struct sim *s)
         p->weight[i] = some(r, 10);
     trace_line(s,
                "%s nodes %u clients %u ops %u window %u flush %" G_GUINT64_FORMAT
-               " segment %" G_GUINT64_FORMAT
+               " segment %" G_GUINT64_FORMAT " keep %" G_GUINT64_FORMAT
                " drop %u dup %u reorder %u break %u sync %" G_GUINT64_FORMAT " us",
                p->fast ? "fast" : "slow", p->nodes, p->clients, p->ops_per_client, p->window,
-               p->flush_log_bytes, p->segment_bytes, p->raft_drop, p->raft_dup, p->raft_reorder,
-               p->conn_break, p->sync_time / 1000);
+               p->flush_log_bytes, p->segment_bytes, p->keep_bytes, p->raft_drop, p->raft_dup,
+               p->raft_reorder, p->conn_break, p->sync_time / 1000);
 }
 
 /* --- faults with an end ----------------------------------------------------------------------- */

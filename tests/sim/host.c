@@ -249,6 +249,10 @@ void host_start(struct sim_node *sn)
         .flush_log_bytes = s->profile.flush_log_bytes,
         .segment_bytes = s->profile.segment_bytes,
         .rows_held = rows_held(s),
+        .log_keep_bytes = s->profile.keep_bytes,
+        .log_keep_entries = s->profile.keep_entries,
+        .snapshot_chunk = s->profile.snap_chunk,
+        .snapshot_tick_bytes = s->profile.snap_tick,
     };
     const struct node_env env = {
         .disk = &sn->disk->disk,

@@ -75,7 +75,9 @@ struct profile {
     uint64_t think;                           /* mean pause of a client between operations */
     uint64_t fault_pause;                     /* mean time between faults */
     uint64_t flush_log_bytes, segment_bytes;
-    unsigned rows_held; /* node_config's; 0: drawn for each life */
+    unsigned rows_held;  /* node_config's; 0: drawn for each life */
+    uint64_t keep_bytes; /* node_config's log_keep_bytes and so on; 0: its defaults */
+    unsigned keep_entries, snap_chunk, snap_tick;
     uint64_t net_delay, net_jitter;
     unsigned raft_drop, raft_dup, raft_reorder; /* per raft frame between nodes */
     unsigned raft_late;                         /* per answer: it comes 200 .. 2,200 ms late */

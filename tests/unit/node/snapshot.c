@@ -2,7 +2,7 @@
 /* A follower that the log can no longer help. */
 #include "tests/unit/node/cluster.h"
 
-/* Small limits do not cut the log in memory below LOG_KEEP: write enough to pass it. */
+/* Small limits do not cut the log in memory below log_keep_*: write enough to pass it. */
 static struct cluster *busy(struct test_client **ret, uint64_t *ret_me)
 {
     struct cluster *c = cluster_create(
