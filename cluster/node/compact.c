@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cluster/node/compact.h"
+#include "cluster/node/groups.h"
 #include "cluster/node/outage.h"
 #include "cluster/node/snapshot.h"
 #include "cluster/node/space.h"
@@ -32,6 +33,7 @@ static bool flush_due(const struct group *g)
 void group_want_flush(struct group *g)
 {
     g->flush_wanted = true;
+    group_touch(g);
 }
 
 static void on_flushed(void *arg, int err)
@@ -41,6 +43,7 @@ static void on_flushed(void *arg, int err)
     struct group *g = arg;
     g->flush_done = true;
     g->flush_err = err;
+    group_touch(g);
 }
 
 static void flush_start(struct group *g)

@@ -2,6 +2,7 @@
 /* A replica's life: what it finds on disk at start, its clock, the requests it takes. */
 #include "cluster/node/group.h"
 #include "cluster/node/check.h"
+#include "cluster/node/groups.h"
 #include "cluster/node/move.h"
 #include "cluster/node/membership.h"
 #include "cluster/node/outage.h"
@@ -280,6 +281,8 @@ void group_tick(struct group *g)
     waits_tick(g->waits);
     snapshots_tick(g);
     checks_tick(g->checks);
+    if (group_has_work(g))
+        group_touch(g);
 }
 
 void group_house(struct group *g)
@@ -287,6 +290,8 @@ void group_house(struct group *g)
     outage_house(g);
     if (g->gid == 0 && !g->store_full)
         sessions_house(g->sessions);
+    if (group_has_work(g))
+        group_touch(g);
 }
 
 /* --- requests --------------------------------------------------------------------------------- */
@@ -316,8 +321,10 @@ raft_id group_hint(const struct group *g)
 
 void group_step(struct group *g, const struct raft_msg *m)
 {
-    if (!g->paused && raft_step(g->raft, m) == 0)
-        g->node->counters.raft_received++;
+    if (g->paused || raft_step(g->raft, m) < 0)
+        return;
+    g->node->counters.raft_received++;
+    group_touch(g);
 }
 
 void group_propose(struct group *g, enum kv_command cmd, struct bytes body, struct request *r)
@@ -337,6 +344,7 @@ void group_propose(struct group *g, enum kv_command cmd, struct bytes body, stru
         return;
     }
     n->counters.proposals++;
+    group_touch(g);
     if (!r)
         return;
     struct proposal *p = g_new0(struct proposal, 1);
@@ -352,6 +360,7 @@ void group_read(struct group *g, struct request *r)
     }
     g->node->counters.reads++;
     g_ptr_array_add(g->new_reads, r);
+    group_touch(g);
 }
 
 static void fail_all(GPtrArray *requests, int err, uint32_t leader)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cluster/node/leave.h"
 #include "cluster/node/group.h"
+#include "cluster/node/groups.h"
 
 /* Is the group still ours to hand over, or without a leader that we know of? */
 static bool waits(const struct group *g)
@@ -16,6 +17,7 @@ static void hand_over(struct group *g)
     if (to == RAFT_NONE || !group_is_leader(g))
         return;
     int err = raft_transfer(g->raft, to);
+    group_touch(g);
     g->leaving = err == 0 || err == -ERR_BUSY; /* an operator's is under way: as good */
     if (err == 0)
         node_log(g->node, LOG_INFO, "hand-over gid=%u to=%u", g->gid, to);

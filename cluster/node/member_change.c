@@ -2,6 +2,7 @@
 /* Changes of the membership, by the leader of group 0 (membership.h). */
 #include "cluster/base/addr.h"
 #include "cluster/base/identity.h"
+#include "cluster/node/groups.h"
 #include "cluster/node/membership.h"
 #include "cluster/node/peer.h"
 #include "cluster/node/request.h"
@@ -237,6 +238,7 @@ static int hand_over(struct group *g, struct errmsg *msg)
                           "n%u leads and there is no voter who answers to hand over to",
                           g->node->config.id);
     int err = raft_transfer(g->raft, to);
+    group_touch(g);
     if (err < 0 && err != -ERR_BUSY) /* that: it is handing over already */
         return errmsg_set(msg, err, "n%u cannot hand leadership over: %s", g->node->config.id,
                           err_text(err));
@@ -369,6 +371,7 @@ static void propose_step(struct group *g)
 {
     struct member_change *c = g->change;
     raft_index index = 0;
+    group_touch(g);
     int err = g->store_full          ? -ERR_NO_SPACE
               : c->step == STEP_CONF ? propose_conf(g, &index)
                                      : propose_record(g, &index);

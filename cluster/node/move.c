@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cluster/node/move.h"
+#include "cluster/node/groups.h"
 #include "cluster/node/request.h"
 
 static void refuse(struct group *g, struct request *r, raft_id to, int err)
@@ -31,6 +32,7 @@ void move_leader(struct group *g, struct request *r, raft_id to)
         return;
     }
     node_log(g->node, LOG_INFO, "move-leader gid=%u to=%u", g->gid, to);
+    group_touch(g);
     g->move = r;
     g->move_to = to;
     /* It is given up after one time-out; another leader is then known within a few. */

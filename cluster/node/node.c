@@ -3,6 +3,7 @@
 #include "cluster/node/compact.h"
 #include "cluster/node/conn.h"
 #include "cluster/node/group.h"
+#include "cluster/node/groups.h"
 #include "cluster/node/leave.h"
 #include "cluster/node/members.h"
 #include "cluster/node/peer.h"
@@ -119,7 +120,7 @@ static int open_groups(struct node *n, const struct wal_recovery *rec, struct er
     int err = group_open(n, 0, w, &g, msg);
     if (err < 0)
         return err;
-    g_ptr_array_add(n->groups, g);
+    groups_add(n, g);
     return 0;
 }
 
@@ -146,7 +147,7 @@ int node_create(const struct node_config *config, const struct node_env *env, st
         return err;
     struct node *n = g_new0(struct node, 1);
     n->env = *env;
-    n->groups = g_ptr_array_new();
+    groups_init(n);
     n->gathered = g_array_new(FALSE, FALSE, sizeof(struct log_ticket));
     n->submitted = g_array_new(FALSE, FALSE, sizeof(struct log_ticket));
     copy_config(n, config);
@@ -173,14 +174,12 @@ void node_destroy(struct node *n)
 {
     if (!n)
         return;
-    for (guint i = 0; i < n->groups->len; i++)
-        group_destroy(g_ptr_array_index(n->groups, i));
+    groups_finish(n);
     if (n->wal)
         wal_close(n->wal);
     if (n->members_file)
         n->env.disk->ops->close(n->members_file);
     conns_finish(n);
-    g_ptr_array_free(n->groups, TRUE);
     g_array_free(n->gathered, TRUE);
     g_array_free(n->submitted, TRUE);
     enc_finish(&n->out);
@@ -196,16 +195,6 @@ const struct net_handler *node_net_handler(struct node *n)
 }
 
 /* --- groups ----------------------------------------------------------------------------------- */
-
-struct group *node_group(struct node *n, uint32_t gid)
-{
-    for (guint i = 0; i < n->groups->len; i++) {
-        struct group *g = g_ptr_array_index(n->groups, i);
-        if (g->gid == gid)
-            return g;
-    }
-    return NULL;
-}
 
 struct group *node_shard_group(struct node *n, uint16_t shard)
 {
@@ -303,10 +292,10 @@ static bool log_deliver(struct node *n)
 
 /* --- rounds ----------------------------------------------------------------------------------- */
 
-static void each_group(struct node *n, void (*fn)(struct group *g))
+static void each(GPtrArray *groups, void (*fn)(struct group *g))
 {
-    for (guint i = 0; i < n->groups->len; i++)
-        fn(g_ptr_array_index(n->groups, i));
+    for (guint i = 0; i < groups->len; i++)
+        fn(g_ptr_array_index(groups, i));
 }
 
 /* DESIGN 3.6: appends leave before the disk write, so that the followers' writes run beside it. */
@@ -322,14 +311,18 @@ void node_round(struct node *n)
         if (!log_deliver(n))
             return;
     }
-    each_group(n, group_collect);
+    GPtrArray *turn = groups_turn(n);
+    each(turn, group_collect);
     log_submit(n);
-    each_group(n, group_apply);
+    each(turn, group_apply);
+    groups_again(n);
     if (!log_deliver(n))
         return;
     arena_reset(&n->round);
-    each_group(n, group_collect);
-    each_group(n, group_apply);
+    turn = groups_turn(n);
+    each(turn, group_collect);
+    each(turn, group_apply);
+    groups_again(n);
 }
 
 bool node_has_work(const struct node *n)
@@ -338,10 +331,7 @@ bool node_has_work(const struct node *n)
         return true;
     if (n->starting)
         return false;
-    for (guint i = 0; i < n->groups->len; i++)
-        if (group_has_work(g_ptr_array_index(n->groups, i)))
-            return true;
-    return false;
+    return groups_have_work(n);
 }
 
 /* --- time ------------------------------------------------------------------------------------- */
@@ -364,7 +354,7 @@ void node_tick(struct node *n)
         return;
     arena_reset(&n->round);
     if (!n->starting)
-        each_group(n, group_tick);
+        groups_each(n, group_tick);
     leave_tick(n);
     peers_tick(n);
     conns_tick(n);
@@ -375,7 +365,7 @@ void node_tick(struct node *n)
     if (n->starting)
         return;
     free_segments(n);
-    each_group(n, group_house);
+    groups_each(n, group_house);
 }
 
 /* --- other services on the same connections --------------------------------------------------- */

@@ -2,6 +2,7 @@
 /* A replica's part of a round: take what the core wants, apply, answer (group.h). */
 #include "cluster/node/compact.h"
 #include "cluster/node/group.h"
+#include "cluster/node/groups.h"
 #include "cluster/node/membership.h"
 #include "cluster/node/outage.h"
 #include "cluster/node/peer.h"
@@ -236,6 +237,7 @@ void group_apply(struct group *g)
 void group_persisted(struct group *g, uint64_t ticket)
 {
     raft_persisted(g->raft, ticket);
+    group_touch(g);
 }
 
 bool group_has_work(const struct group *g)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cluster/node/serve.h"
 #include "cluster/node/check.h"
+#include "cluster/node/groups.h"
 #include "cluster/node/move.h"
 #include "cluster/node/membership.h"
 #include "cluster/node/peer.h"
@@ -318,8 +319,10 @@ static int on_snap_chunk(struct conn *c, uint64_t id, struct bytes body)
     if (dec_snap_chunk(body, &c->node->scratch, &m) < 0)
         return MALFORMED;
     struct group *g = node_group(c->node, m.gid);
-    if (g && !c->node->starting)
-        snapshot_chunk(g, c, id, &m);
+    if (!g || c->node->starting)
+        return 0;
+    snapshot_chunk(g, c, id, &m);
+    group_touch(g);
     return 0;
 }
 
@@ -329,8 +332,10 @@ static int on_snap_ack(struct conn *c, uint64_t id, struct bytes body)
     if (dec_snap_ack(body, &c->node->scratch, &m) < 0)
         return MALFORMED;
     struct group *g = node_group(c->node, m.gid);
-    if (g)
-        snapshot_ack(g, c, &m);
+    if (!g)
+        return 0;
+    snapshot_ack(g, c, &m);
+    group_touch(g);
     return 0;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cluster/node/space.h"
 #include "cluster/node/group.h"
+#include "cluster/node/groups.h"
 
 uint64_t space_free(struct node *n)
 {
@@ -41,6 +42,7 @@ static void give_way(struct group *g)
     if (to == RAFT_NONE || g->gave_way)
         return;
     g->gave_way = raft_transfer(g->raft, to) == 0;
+    group_touch(g);
     if (g->gave_way)
         node_log(g->node, LOG_INFO, "hand-over gid=%u to=%u why=\"disk nearly full\"", g->gid, to);
 }
