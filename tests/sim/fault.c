@@ -58,6 +58,8 @@ static void draw_snapshots(struct rng *r, struct profile *p)
     p->keep_bytes = one_of(r, 1, KIB(1), KIB(8));
     p->keep_entries = rng_below(r, 2) ? 0 : 1 + (unsigned)rng_below(r, 100);
     p->snap_chunk = (unsigned)one_of(r, 200, KIB(2), 0);
+    if (p->snap_chunk > 0) /* but not longer than the peace at the end lasts */
+        p->snap_chunk = MAX(p->snap_chunk, p->big_values / 10);
     p->snap_tick = p->snap_chunk * (1 + (unsigned)rng_below(r, 4));
 }
 
