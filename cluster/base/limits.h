@@ -9,6 +9,11 @@
 #define SHARDS_DEFAULT 256
 #define SHARDS_MAX     1024
 
+/* Groups besides group 0, ever (a gid is not used again), and what they are called. Each replica keeps
+ * a state store open (a memtable, some files); one NODE_STATUS tells of all. */
+#define GROUPS_MAX 64
+#define GID_MAX    65535
+
 /* Nodes of a cluster: raft's vote bit sets and `status` stay readable. */
 #define NODES_MAX  64
 #define VOTERS_MAX 9 /* more voters only cost latency */

@@ -63,6 +63,9 @@ enum member_roles { MEMBER_VOTER = 1, MEMBER_LEAVING = 2, MEMBER_LEARNER = 4 };
 #define MEMBER_FIELDS(F, L)                                                                        \
     F(U32, node) F(U8, roles) F(U8, caught_up) F(U64, match) F(U64, heard_ms) F(BYTES, address)
 
+#define GROUP_MEMBER_FIELDS(F, L) F(U32, node)
+#define GROUP_PLACE_FIELDS(F, L)  F(U32, gid) L(group_member, members, VOTERS_MAX)
+
 #define MSG_PARTS(X)                                                                               \
     X(kv_compare, KV_COMPARE_FIELDS)                                                               \
     X(kv_read, KV_READ_FIELDS)                                                                     \
@@ -77,7 +80,9 @@ enum member_roles { MEMBER_VOTER = 1, MEMBER_LEAVING = 2, MEMBER_LEARNER = 4 };
     X(counter, COUNTER_FIELDS)                                                                     \
     X(check_bound, CHECK_BOUND_FIELDS)                                                             \
     X(check_piece, CHECK_PIECE_FIELDS)                                                             \
-    X(member, MEMBER_FIELDS)
+    X(member, MEMBER_FIELDS)                                                                       \
+    X(group_member, GROUP_MEMBER_FIELDS)                                                           \
+    X(group_place, GROUP_PLACE_FIELDS)
 
 /* --- messages --------------------------------------------------------------------------------- */
 
@@ -125,7 +130,7 @@ enum hello_purpose { HELLO_MAIN = 0, HELLO_BULK = 1 };
 #define NODE_STATUS_FIELDS(F, L) F(U8, unused)
 #define NODE_STATUS_REPLY_FIELDS(F, L)                                                             \
     F(U16, status) F(U32, node) F(U64, uptime_ms) F(BYTES, note) F(U64, disk_free)                 \
-    L(group_status, groups, 64) L(counter, counters, 256)
+    L(group_status, groups, GROUPS_MAX + 1) L(counter, counters, 256)
 
 /* Answered by STATUS when the group is led by that node, or it is known that it will not be. */
 #define LEADER_MOVE_FIELDS(F, L) F(U32, gid) F(U32, node)
@@ -172,6 +177,15 @@ enum member_op { MEMBER_ADD = 1, MEMBER_PROMOTE = 2, MEMBER_REMOVE = 3 };
 /* A KV_CMD_NODE's (cluster/kv/nodes.h); never sent by itself. */
 #define NODE_RECORD_FIELDS(F, L) F(U32, node) F(U8, state) F(BYTES, address)
 
+/* A new group with these first members; what an administrator asks the leader of group 0, and a
+ * KV_CMD_GROUP's body (cluster/kv/groups.h). Answered by STATUS once it is committed, or why not; the
+ * same again is done already. */
+#define GROUP_CREATE_FIELDS(F, L) F(U32, gid) L(group_member, members, VOTERS_MAX)
+/* The groups that were made, by gid, with their first members (group 0 is not among them): answered
+ * by any node from what it has applied. */
+#define GROUPS_FIELDS(F, L)       F(U8, unused)
+#define GROUPS_REPLY_FIELDS(F, L) F(U16, status) L(group_place, groups, GROUPS_MAX)
+
 /*  name, type number, field list */
 #define MSG_LIST(X)                                                                                \
     X(hello, 1, HELLO_FIELDS)                                                                      \
@@ -201,4 +215,7 @@ enum member_op { MEMBER_ADD = 1, MEMBER_PROMOTE = 2, MEMBER_REMOVE = 3 };
     X(member_change, 60, MEMBER_CHANGE_FIELDS)                                                     \
     X(members, 61, MEMBERS_FIELDS)                                                                 \
     X(members_reply, 62, MEMBERS_REPLY_FIELDS)                                                     \
-    X(node_record, 63, NODE_RECORD_FIELDS)
+    X(node_record, 63, NODE_RECORD_FIELDS)                                                         \
+    X(group_create, 64, GROUP_CREATE_FIELDS)                                                       \
+    X(groups, 65, GROUPS_FIELDS)                                                                   \
+    X(groups_reply, 66, GROUPS_REPLY_FIELDS)

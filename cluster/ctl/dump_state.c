@@ -132,6 +132,34 @@ static void tell_session(struct state_dump *d, struct bytes key, struct bytes va
     fprintf(d->out, "session client=%" PRIu64 " opened=%s name=%s\n", client, opened, name->str);
 }
 
+static void tell_group(struct state_dump *d, struct bytes key, struct bytes value)
+{
+    uint32_t gid;
+    if (layout_group_gid(key, &gid) < 0 || value.n < 9 || value.n != 9 + 4u * value.p[8]) {
+        damaged(d, key, "not a group");
+        return;
+    }
+    struct json j;
+    g_autoptr(GString) names = g_string_new(NULL);
+    object_begin(&j, "group");
+    json_number(&j, "gid", gid);
+    json_number(&j, "index", get_le64(value.p));
+    json_open(&j, "first_members", '[');
+    for (unsigned i = 0; i < value.p[8]; i++) {
+        uint32_t id = get_le32(value.p + 9 + 4u * i);
+        json_number(&j, NULL, id);
+        g_string_append_printf(names, "%sn%" PRIu32, i ? "," : "", id);
+    }
+    json_close(&j, ']');
+    if (d->o->json) {
+        object_end(d, &j);
+        return;
+    }
+    json_finish(&j);
+    fprintf(d->out, "group %" PRIu32 " made index=%" PRIu64 " first_members=%s\n", gid,
+            get_le64(value.p), names->str);
+}
+
 /* --- rows ------------------------------------------------------------------------------------- */
 
 static void count_data(struct state_dump *d, struct shard_sum *s, struct bytes key,
@@ -165,6 +193,8 @@ static void see_row(struct state_dump *d, struct bytes key, struct bytes value)
         damaged(d, key, "not a counter");
     else if (key.p[2] == TABLE_SESSION && shard == GROUP_SHARD)
         tell_session(d, key, value);
+    else if (key.p[2] == TABLE_GROUP && shard == GROUP_SHARD)
+        tell_group(d, key, value);
     else if (shard != GROUP_SHARD)
         s->others++;
 }

@@ -332,7 +332,7 @@ static int apply_check(struct kv *kv, const struct kv_entry *e, const struct kv_
     return 0;
 }
 
-/* --- membership ------------------------------------------------------------------------------- */
+/* --- nodes and groups ------------------------------------------------------------------------- */
 
 /* Not understood here: the consensus core does. It is kept in the batch that says that it was
  * applied, so that a start and a snapshot find the one that belongs to the state. */
@@ -346,6 +346,18 @@ static void apply_conf(struct kv *kv, const struct kv_entry *e)
     enc_raw(&kv->conf, e->data.p, e->data.n);
     kv->conf_index = e->index;
     applied(kv, e);
+}
+
+/* verdict: above 0 as 0. The entry has done its part. */
+static void answer_status(struct kv *kv, const struct kv_entry *e, const struct kv_sink *sink,
+                          int verdict)
+{
+    struct msg_status reply = {.status = (uint16_t)(verdict < 0 ? -verdict : 0)};
+
+    applied(kv, e);
+    enc_reset(&kv->reply);
+    enc_status(&kv->reply, &reply);
+    answer(kv, e, sink, MSG_status, enc_view(&kv->reply));
 }
 
 /* Its outcome is not kept: who repeats it is told how it stands. */
@@ -364,11 +376,25 @@ static int apply_node(struct kv *kv, const struct kv_entry *e, struct bytes in,
                   node_value(&kv->arena, state, e->index, m.address));
         nodes_set(&kv->nodes, m.node, state, e->index, m.address);
     }
-    struct msg_status reply = {.status = (uint16_t)(verdict < 0 ? -verdict : 0)};
-    applied(kv, e);
-    enc_reset(&kv->reply);
-    enc_status(&kv->reply, &reply);
-    answer(kv, e, sink, MSG_status, enc_view(&kv->reply));
+    answer_status(kv, e, sink, verdict);
+    return 0;
+}
+
+static int apply_group(struct kv *kv, const struct kv_entry *e, struct bytes in,
+                       const struct kv_sink *sink)
+{
+    struct msg_group_create m;
+    struct kv_group g;
+    int verdict = dec_group_create(in, &kv->arena, &m) < 0
+                      ? -ERR_INVALID
+                      : groups_judge(&kv->groups, &kv->nodes, &m, &g);
+
+    if (verdict > 0) {
+        g.index = e->index;
+        round_put(&kv->round, layout_group_key(&kv->arena, g.gid), group_value(&kv->arena, &g));
+        groups_set(&kv->groups, &g);
+    }
+    answer_status(kv, e, sink, verdict);
     return 0;
 }
 
@@ -399,6 +425,8 @@ static int apply_one(struct kv *kv, const struct kv_entry *e, const struct kv_si
         return body.n ? refuse(kv, e, sink, ERR_INVALID) : apply_check(kv, e, sink);
     case KV_CMD_NODE:
         return apply_node(kv, e, body, sink);
+    case KV_CMD_GROUP:
+        return apply_group(kv, e, body, sink);
     }
     return refuse(kv, e, sink, ERR_INVALID);
 }

@@ -102,6 +102,7 @@ int kv_open(struct store *store, uint32_t gid, uint16_t shards, struct kv **ret,
     kv->shards = shards;
     sessions_init(&kv->sessions);
     nodes_init(&kv->nodes);
+    groups_init(&kv->groups);
     round_init(&kv->round, store);
     results_init(&kv->results, &kv->round);
     overlay_init(&kv->overlay);
@@ -129,6 +130,11 @@ int kv_open(struct store *store, uint32_t gid, uint16_t shards, struct kv **ret,
         errmsg_set(msg, err, "group %u: its nodes cannot be read: %s", gid, err_text(err));
         goto fail;
     }
+    err = groups_load(&kv->groups, store, &kv->arena);
+    if (err) {
+        errmsg_set(msg, err, "group %u: its groups cannot be read: %s", gid, err_text(err));
+        goto fail;
+    }
     *ret = kv;
     return 0;
 fail:
@@ -145,6 +151,7 @@ void kv_close(struct kv *kv)
             kv->store->ops->view_close(kv->store, kv->kept[i].view);
     sessions_finish(&kv->sessions);
     nodes_finish(&kv->nodes);
+    groups_finish(&kv->groups);
     enc_finish(&kv->conf);
     results_finish(&kv->results);
     overlay_finish(&kv->overlay);
@@ -306,6 +313,25 @@ const struct kv_node *kv_nodes(const struct kv *kv, unsigned *ret_n, uint64_t *r
 int kv_node_check(const struct kv *kv, uint32_t id, enum node_state state, struct bytes address)
 {
     return MIN(nodes_judge(&kv->nodes, id, state, address), 0);
+}
+
+const struct kv_group *kv_group(const struct kv *kv, uint32_t gid)
+{
+    return groups_find(&kv->groups, gid);
+}
+
+const struct kv_group *kv_groups(const struct kv *kv, unsigned *ret_n, uint64_t *ret_index)
+{
+    *ret_n = kv->groups.all->len;
+    *ret_index = kv->groups.index;
+    return (const struct kv_group *)(void *)kv->groups.all->data;
+}
+
+int kv_group_check(const struct kv *kv, const struct msg_group_create *m)
+{
+    struct kv_group g;
+
+    return groups_judge(&kv->groups, &kv->nodes, m, &g);
 }
 
 /* --- watching --------------------------------------------------------------------------------- */

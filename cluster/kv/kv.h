@@ -31,6 +31,7 @@
 #pragma once
 
 #include "cluster/base/msg.h"
+#include "cluster/kv/groups.h"
 #include "cluster/kv/nodes.h"
 #include "cluster/store/store.h"
 
@@ -41,6 +42,7 @@ enum kv_command {
     KV_CMD_SESSION_CLOSE = 3, /* msg_session_close; also proposed by the leader on expiry */
     KV_CMD_CHECK = 16,        /* no message: keep a view of this state, changes nothing */
     KV_CMD_NODE = 17,         /* msg_node_record; group 0 only, proposed by its leader */
+    KV_CMD_GROUP = 18,        /* msg_group_create; group 0 only */
 };
 
 struct kv_entry {
@@ -56,8 +58,8 @@ struct kv;
  * They may call kv_read, kv_result, kv_watch, kv_unwatch; what they read may already include later
  * entries of the same kv_apply. */
 struct kv_sink {
-    /* The answer to entry `index`: a txn_reply, session_reply, check_started or (NODE) status body.
-     * Borrowed. */
+    /* The answer to entry `index`: a txn_reply, session_reply, check_started or (NODE, GROUP)
+     * status body. Borrowed. */
     void (*reply)(void *ctx, uint64_t index, unsigned msg_type, struct bytes body);
     /* `key` (client form) was written or deleted (version 0); only for keys with a kv_watch count.
      * A DELETE of a key that was absent is told too. */
@@ -130,6 +132,14 @@ const struct kv_node *kv_nodes(const struct kv *kv, unsigned *ret_n, uint64_t *r
  * address that is not the first one; -ERR_REMOVED; -ERR_INVALID; -ERR_TOO_BIG. */
 NODISCARD int kv_node_check(const struct kv *kv, uint32_t id, enum node_state state,
                             struct bytes address);
+
+/* The groups that were made (groups.h), by gid; `index` of the newest among them. Borrowed until
+ * the next kv_apply. */
+const struct kv_group *kv_group(const struct kv *kv, uint32_t gid);
+const struct kv_group *kv_groups(const struct kv *kv, unsigned *ret_n, uint64_t *ret_index);
+/* 1: that GROUP command would make a group; 0: it is there already; else why it would be refused
+ * (groups_judge). */
+NODISCARD int kv_group_check(const struct kv *kv, const struct msg_group_create *m);
 
 /* The bytes of one command, for proposing. */
 struct buf *kv_command(enum kv_command cmd, struct bytes body);

@@ -61,6 +61,14 @@ struct bytes layout_node_key(struct arena *a, uint32_t id)
     return bytes_of(p, 7);
 }
 
+struct bytes layout_group_key(struct arena *a, uint32_t gid)
+{
+    uint8_t *p = key_begin(a, GROUP_SHARD, TABLE_GROUP, 4);
+
+    put_be32(p + 3, gid);
+    return bytes_of(p, 7);
+}
+
 struct bytes layout_session_key(struct arena *a, uint64_t client)
 {
     return key_be64(a, GROUP_SHARD, TABLE_SESSION, client);
@@ -85,6 +93,12 @@ void layout_node_range(struct arena *a, struct bytes *ret_lo, struct bytes *ret_
 {
     *ret_lo = bytes_of(key_begin(a, GROUP_SHARD, TABLE_NODE, 0), 3);
     *ret_hi = bytes_of(key_begin(a, GROUP_SHARD, TABLE_NODE + 1, 0), 3);
+}
+
+void layout_group_range(struct arena *a, struct bytes *ret_lo, struct bytes *ret_hi)
+{
+    *ret_lo = bytes_of(key_begin(a, GROUP_SHARD, TABLE_GROUP, 0), 3);
+    *ret_hi = bytes_of(key_begin(a, GROUP_SHARD, TABLE_GROUP + 1, 0), 3);
 }
 
 void layout_trace_range(struct arena *a, uint64_t client, struct bytes *ret_lo,
@@ -138,6 +152,11 @@ int layout_node_id(struct bytes internal, uint32_t *ret_id)
         return -ERR_CORRUPT;
     *ret_id = get_be32(internal.p + 3);
     return 0;
+}
+
+int layout_group_gid(struct bytes internal, uint32_t *ret_gid)
+{
+    return layout_node_id(internal, ret_gid); /* both are one be32 */
 }
 
 int layout_trace_shard(struct bytes internal, unsigned *ret_shard)

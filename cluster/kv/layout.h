@@ -24,6 +24,8 @@
  *   TABLE_SESSION 0x50    client be64              le64 nonce, le64 time opened, name
  *   TABLE_TRACE   0x51    client be64, shard be16  empty: the client has a result row in the shard
  *   TABLE_NODE    0x52    node id be32             u8 state (nodes.h), le64 index, address
+ *   TABLE_GROUP   0x53    gid be32                 le64 index, u8 n, n times le32 node id
+ * (groups.h)
  *
  * A stored value is valid if and only if it is at least VALUE_HEAD bytes long and its tag is
  * VALUE_INLINE. Another tag (a reference into extent files, DESIGN 3.5) may come with format 2.
@@ -44,6 +46,7 @@ enum kv_table {
     TABLE_SESSION = 0x50,
     TABLE_TRACE = 0x51,
     TABLE_NODE = 0x52,
+    TABLE_GROUP = 0x53,
 };
 
 #define VALUE_INLINE 0
@@ -58,11 +61,13 @@ struct bytes layout_format_key(struct arena *a);
 struct bytes layout_applied_key(struct arena *a);
 struct bytes layout_conf_key(struct arena *a);
 struct bytes layout_node_key(struct arena *a, uint32_t id);
+struct bytes layout_group_key(struct arena *a, uint32_t gid);
 struct bytes layout_session_key(struct arena *a, uint64_t client);
 struct bytes layout_trace_key(struct arena *a, uint64_t client, unsigned shard);
-/* Bounds of all sessions, of all nodes, and of one client's traces: [lo, hi). */
+/* Bounds of all sessions, of all nodes, of all groups, and of one client's traces: [lo, hi). */
 void layout_session_range(struct arena *a, struct bytes *ret_lo, struct bytes *ret_hi);
 void layout_node_range(struct arena *a, struct bytes *ret_lo, struct bytes *ret_hi);
+void layout_group_range(struct arena *a, struct bytes *ret_lo, struct bytes *ret_hi);
 void layout_trace_range(struct arena *a, uint64_t client, struct bytes *ret_lo,
                         struct bytes *ret_hi);
 
@@ -81,6 +86,7 @@ static inline unsigned layout_shard(struct bytes key)
 /* The id of a session, node or trace key. The caller has it from the range of that table. */
 NODISCARD int layout_session_client(struct bytes internal, uint64_t *ret_client);
 NODISCARD int layout_node_id(struct bytes internal, uint32_t *ret_id);
+NODISCARD int layout_group_gid(struct bytes internal, uint32_t *ret_gid);
 NODISCARD int layout_trace_shard(struct bytes internal, unsigned *ret_shard);
 
 /* -ERR_CORRUPT. `ret_data` is borrowed from `stored`. */

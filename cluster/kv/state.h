@@ -2,6 +2,7 @@
 /* state.h - struct kv, between kv.c (life, reads, watches) and apply.c (entries). Private. */
 #pragma once
 
+#include "cluster/kv/groups.h"
 #include "cluster/kv/kv.h"
 #include "cluster/kv/layout.h"
 #include "cluster/kv/nodes.h"
@@ -28,6 +29,7 @@ struct kv {
 
     struct sessions sessions;
     struct nodes nodes;
+    struct groups groups;
     struct enc conf; /* of the newest configuration entry */
     uint64_t conf_index;
     struct results results;
