@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cluster/node/compact.h"
-#include "cluster/node/groups.h"
+#include "cluster/node/table.h"
 #include "cluster/node/outage.h"
 #include "cluster/node/snapshot.h"
 #include "cluster/node/space.h"

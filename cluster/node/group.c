@@ -2,7 +2,7 @@
 /* A replica's life: what it finds on disk at start, its clock, the requests it takes. */
 #include "cluster/node/group.h"
 #include "cluster/node/check.h"
-#include "cluster/node/groups.h"
+#include "cluster/node/table.h"
 #include "cluster/node/move.h"
 #include "cluster/node/membership.h"
 #include "cluster/node/outage.h"

@@ -60,7 +60,7 @@ struct group {
     raft_id leader;
     bool leading; /* told to env.on_lead */
     bool leaving; /* handed over by node_leave */
-    bool touched; /* on the ready list (groups.h) */
+    bool touched; /* on the ready list (table.h) */
 
     bool leader_seen;     /* since the start */
     uint64_t campaign_at; /* tick; 0: not due yet */

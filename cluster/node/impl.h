@@ -71,7 +71,7 @@ struct node {
     bool starting;         /* until the first log write is durable no group may act */
 
     GPtrArray *groups;             /* struct group *, by gid */
-    GPtrArray *ready, *turn;       /* groups.c: those that were touched; those of this phase */
+    GPtrArray *ready, *turn;       /* table.c: those that were touched; those of this phase */
     struct peer *peers[NODES_MAX]; /* the other members, by id; in `memory`, for ever */
     unsigned n_peers;
     struct peer

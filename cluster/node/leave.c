@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cluster/node/leave.h"
 #include "cluster/node/group.h"
-#include "cluster/node/groups.h"
+#include "cluster/node/table.h"
 
 /* Is the group still ours to hand over, or without a leader that we know of? */
 static bool waits(const struct group *g)

@@ -2,7 +2,7 @@
 /* Changes of the membership, by the leader of group 0 (membership.h). */
 #include "cluster/base/addr.h"
 #include "cluster/base/identity.h"
-#include "cluster/node/groups.h"
+#include "cluster/node/table.h"
 #include "cluster/node/membership.h"
 #include "cluster/node/peer.h"
 #include "cluster/node/request.h"

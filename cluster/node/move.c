@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cluster/node/move.h"
-#include "cluster/node/groups.h"
+#include "cluster/node/table.h"
 #include "cluster/node/request.h"
 
 static void refuse(struct group *g, struct request *r, raft_id to, int err)

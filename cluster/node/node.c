@@ -3,7 +3,7 @@
 #include "cluster/node/compact.h"
 #include "cluster/node/conn.h"
 #include "cluster/node/group.h"
-#include "cluster/node/groups.h"
+#include "cluster/node/table.h"
 #include "cluster/node/leave.h"
 #include "cluster/node/members.h"
 #include "cluster/node/peer.h"
@@ -120,7 +120,7 @@ static int open_groups(struct node *n, const struct wal_recovery *rec, struct er
     int err = group_open(n, 0, w, &g, msg);
     if (err < 0)
         return err;
-    groups_add(n, g);
+    table_add(n, g);
     return 0;
 }
 
@@ -147,7 +147,7 @@ int node_create(const struct node_config *config, const struct node_env *env, st
         return err;
     struct node *n = g_new0(struct node, 1);
     n->env = *env;
-    groups_init(n);
+    table_init(n);
     n->gathered = g_array_new(FALSE, FALSE, sizeof(struct log_ticket));
     n->submitted = g_array_new(FALSE, FALSE, sizeof(struct log_ticket));
     copy_config(n, config);
@@ -174,7 +174,7 @@ void node_destroy(struct node *n)
 {
     if (!n)
         return;
-    groups_finish(n);
+    table_finish(n);
     if (n->wal)
         wal_close(n->wal);
     if (n->members_file)
@@ -311,18 +311,18 @@ void node_round(struct node *n)
         if (!log_deliver(n))
             return;
     }
-    GPtrArray *turn = groups_turn(n);
+    GPtrArray *turn = table_turn(n);
     each(turn, group_collect);
     log_submit(n);
     each(turn, group_apply);
-    groups_again(n);
+    table_again(n);
     if (!log_deliver(n))
         return;
     arena_reset(&n->round);
-    turn = groups_turn(n);
+    turn = table_turn(n);
     each(turn, group_collect);
     each(turn, group_apply);
-    groups_again(n);
+    table_again(n);
 }
 
 bool node_has_work(const struct node *n)
@@ -331,7 +331,7 @@ bool node_has_work(const struct node *n)
         return true;
     if (n->starting)
         return false;
-    return groups_have_work(n);
+    return table_have_work(n);
 }
 
 /* --- time ------------------------------------------------------------------------------------- */
@@ -354,7 +354,7 @@ void node_tick(struct node *n)
         return;
     arena_reset(&n->round);
     if (!n->starting)
-        groups_each(n, group_tick);
+        table_each(n, group_tick);
     leave_tick(n);
     peers_tick(n);
     conns_tick(n);
@@ -365,7 +365,7 @@ void node_tick(struct node *n)
     if (n->starting)
         return;
     free_segments(n);
-    groups_each(n, group_house);
+    table_each(n, group_house);
 }
 
 /* --- other services on the same connections --------------------------------------------------- */

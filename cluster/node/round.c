@@ -2,7 +2,7 @@
 /* A replica's part of a round: take what the core wants, apply, answer (group.h). */
 #include "cluster/node/compact.h"
 #include "cluster/node/group.h"
-#include "cluster/node/groups.h"
+#include "cluster/node/table.h"
 #include "cluster/node/membership.h"
 #include "cluster/node/outage.h"
 #include "cluster/node/peer.h"

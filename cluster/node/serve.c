@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cluster/node/serve.h"
 #include "cluster/node/check.h"
-#include "cluster/node/groups.h"
+#include "cluster/node/table.h"
 #include "cluster/node/move.h"
 #include "cluster/node/membership.h"
 #include "cluster/node/peer.h"

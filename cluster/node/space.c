@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cluster/node/space.h"
 #include "cluster/node/group.h"
-#include "cluster/node/groups.h"
+#include "cluster/node/table.h"
 
 uint64_t space_free(struct node *n)
 {

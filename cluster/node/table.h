@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * groups.h - the replicas of this node: by gid, and which of them have something to do.
+ * table.h - the replicas of this node: by gid, and which of them have something to do.
  *
  * Of many groups most are idle at any moment, so a round visits only those on the ready list. A
  * group is put on it by whoever gives its core an input (group_touch), by its tick if it has work
@@ -11,16 +11,16 @@
 
 #include "cluster/node/impl.h"
 
-void groups_init(struct node *n);
-void groups_finish(struct node *n); /* destroys the replicas */
-void groups_add(struct node *n, struct group *g);
-void groups_each(struct node *n, void (*fn)(struct group *g)); /* by gid */
+void table_init(struct node *n);
+void table_finish(struct node *n); /* destroys the replicas */
+void table_add(struct node *n, struct group *g);
+void table_each(struct node *n, void (*fn)(struct group *g)); /* by gid */
 
 /* A round should look at it. May be called at any time, also from inside a round. */
 void group_touch(struct group *g);
 /* What was touched since the last call, for one phase of a round; valid until the next call. */
-GPtrArray *groups_turn(struct node *n);
+GPtrArray *table_turn(struct node *n);
 /* Those of a phase that are not done are looked at again. */
-void groups_again(struct node *n);
+void table_again(struct node *n);
 /* A round would do something for one of those that were touched. */
-bool groups_have_work(const struct node *n);
+bool table_have_work(const struct node *n);

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cluster/node/groups.h"
+#include "cluster/node/table.h"
 #include "cluster/node/group.h"
 
-void groups_init(struct node *n)
+void table_init(struct node *n)
 {
     n->groups = g_ptr_array_new();
     n->ready = g_ptr_array_new();
     n->turn = g_ptr_array_new();
 }
 
-void groups_finish(struct node *n)
+void table_finish(struct node *n)
 {
-    groups_each(n, group_destroy);
+    table_each(n, group_destroy);
     g_ptr_array_free(n->groups, TRUE);
     g_ptr_array_free(n->ready, TRUE);
     g_ptr_array_free(n->turn, TRUE);
@@ -42,14 +42,14 @@ struct group *node_group(struct node *n, uint32_t gid)
     return i < n->groups->len && at(n, i)->gid == gid ? at(n, i) : NULL;
 }
 
-void groups_add(struct node *n, struct group *g)
+void table_add(struct node *n, struct group *g)
 {
     ASSERT(!node_group(n, g->gid));
     g_ptr_array_insert(n->groups, (gint)lower_bound(n, g->gid), g);
     group_touch(g);
 }
 
-void groups_each(struct node *n, void (*fn)(struct group *g))
+void table_each(struct node *n, void (*fn)(struct group *g))
 {
     for (guint i = 0; i < n->groups->len; i++)
         fn(at(n, i));
@@ -65,7 +65,7 @@ void group_touch(struct group *g)
     g_ptr_array_add(g->node->ready, g);
 }
 
-GPtrArray *groups_turn(struct node *n)
+GPtrArray *table_turn(struct node *n)
 {
     GPtrArray *turn = n->ready;
     n->ready = n->turn;
@@ -76,7 +76,7 @@ GPtrArray *groups_turn(struct node *n)
     return turn;
 }
 
-void groups_again(struct node *n)
+void table_again(struct node *n)
 {
     for (guint i = 0; i < n->turn->len; i++) {
         struct group *g = g_ptr_array_index(n->turn, i);
@@ -85,7 +85,7 @@ void groups_again(struct node *n)
     }
 }
 
-bool groups_have_work(const struct node *n)
+bool table_have_work(const struct node *n)
 {
     for (guint i = 0; i < n->ready->len; i++)
         if (group_has_work(g_ptr_array_index(n->ready, i)))
