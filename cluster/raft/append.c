@@ -26,7 +26,8 @@ void raft_send_heartbeat(struct raft *r, raft_id to)
 static uint64_t heard_lately(const void *ctx, raft_id voter)
 {
     const struct raft *r = ctx;
-    return voter == r->id || raft_member(r, voter)->since_heard < r->election_ticks;
+    const struct progress *p = raft_member(r, voter);
+    return voter == r->id || (!p->suspect && p->since_heard < r->election_ticks);
 }
 
 bool raft_reaches(const struct raft *r, const struct raft_conf *conf)
@@ -161,6 +162,8 @@ static struct progress *answering(struct raft *r, const struct raft_msg *m)
     if (r->role != RAFT_LEADER)
         return NULL;
     struct progress *p = raft_member(r, m->from);
+    if (p->suspect != m->suspect) /* what was known of it is of another life, or did not count */
+        progress_doubt(p, (m->reject ? m->hint : m->index) + 1, m->suspect);
     p->since_heard = 0;
     return p;
 }
@@ -188,6 +191,8 @@ void raft_handle_append_resp(struct raft *r, const struct raft_msg *m)
      * share. Below our log's base we cannot compare; what the follower says is as good as it gets.
      */
     raft_index hint = m->hint;
+    if (p->suspect && hint < p->match) /* damaged once more, before it was repaired */
+        progress_doubt(p, hint + 1, true);
     if (hint > r->log.base)
         hint = raftlog_floor(&r->log, hint, m->hint_term);
     progress_rejected(p, m->index, hint);
@@ -290,7 +295,8 @@ void raft_handle_heartbeat(struct raft *r, const struct raft_msg *m)
 {
     bool promised = r->hard_durable.term == r->hard.term;
 
-    raft_set_commit(r, m->commit);
+    /* A leader that has not heard yet that we are suspect goes by what we had. */
+    raft_set_commit(r, r->suspect ? MIN(m->commit, r->matched) : m->commit);
     r->matched = MAX(r->matched, r->commit);
     raft_send(r, (struct raft_msg){.type = RAFT_HEARTBEAT_RESP,
                                    .to = m->from,

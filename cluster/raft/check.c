@@ -95,7 +95,8 @@ int raft_check_msg(const struct raft *r, const struct raft_msg *m)
               number_ok(m->term) && number_ok(m->index) && number_ok(m->commit) &&
               number_ok(m->hint) && (m->n_entries == 0 || m->type == RAFT_APPEND) &&
               (!m->transfer || m->type == RAFT_VOTE) &&
-              (!m->lease || m->type == RAFT_HEARTBEAT_RESP);
+              (!m->lease || m->type == RAFT_HEARTBEAT_RESP) &&
+              (!m->suspect || m->type == RAFT_APPEND_RESP || m->type == RAFT_HEARTBEAT_RESP);
     if (!ok)
         return -ERR_INVALID;
 
@@ -114,13 +115,15 @@ int raft_check_msg(const struct raft *r, const struct raft_msg *m)
         ok = answer_ok(r, m) &&
              (!m->reject || (m->hint <= m->index && place_ok(m->hint, m->hint_term)));
         break;
-    case RAFT_HEARTBEAT: /* commit never exceeds what we acknowledged */
-        ok = sender_leads(r, m) && m->commit <= raftlog_last(&r->log);
+    case RAFT_HEARTBEAT: /* commit never exceeds what we acknowledged, if we remember it */
+        ok = sender_leads(r, m) && (r->suspect || m->commit <= raftlog_last(&r->log));
         break;
     case RAFT_READ:
+    case RAFT_REPAIR:
         ok = number_ok(m->read_round) && m->read_round > 0;
         break;
     case RAFT_READ_RESP:
+    case RAFT_REPAIR_RESP:
         ok = sender_leads(r, m) && number_ok(m->read_round);
         break;
     case RAFT_TIMEOUT_NOW:

@@ -102,7 +102,9 @@ int raft_create(const struct raft_config *config, const struct raft_restore *fro
     r->snap_needs = g_array_new(false, false, sizeof(raft_id));
     r->shown_snaps = g_array_new(false, false, sizeof(raft_id));
     restore(r, config, s);
-    if (r->hard.term > 0)
+    if (s->suspect)
+        raft_suspect(r);
+    if (r->hard.term > 0 || r->suspect)
         raft_promise(r);
     raft_become_follower(r, r->hard.term, RAFT_NONE);
     if (raft_is_alone(r))
@@ -156,6 +158,7 @@ static void set_term(struct raft *r, raft_term term, raft_id vote)
     ASSERT(term > r->hard.term);
     r->hard = (struct raft_hard){term, vote};
     r->matched = r->commit;
+    r->repair_goal = 0;
     raft_drop_held(r);
     raft_forwards_drop(r);
 }
@@ -223,7 +226,8 @@ void raft_set_commit(struct raft *r, raft_index index)
 
 static uint64_t match_of(const void *ctx, raft_id voter)
 {
-    return raft_member(ctx, voter)->match;
+    const struct progress *p = raft_member(ctx, voter);
+    return p->suspect ? 0 : p->match;
 }
 
 /* Paper 5.4.2: an entry of an older term is committed only by one of this term after it. */
@@ -292,8 +296,10 @@ static bool enter_term(struct raft *r, const struct raft_msg *m)
 /* From the leader of this term: whoever was looking for one stops. */
 static void follow(struct raft *r, raft_id leader)
 {
-    if (r->role != RAFT_FOLLOWER || r->leader != leader)
+    if (r->role != RAFT_FOLLOWER || r->leader != leader) {
         raft_become_follower(r, r->hard.term, leader);
+        raft_repair_begin(r);
+    }
     r->elapsed = 0;
     raft_promise(r);
 }
@@ -311,6 +317,8 @@ int raft_step(struct raft *r, const struct raft_msg *m)
         return e;
     if (is_answer(m) && !raft_member(r, m->from))
         return 0; /* it was one when we asked */
+    if (r->suspect && (m->type == RAFT_PREVOTE || m->type == RAFT_VOTE))
+        return 0; /* neither yes nor no: it may have said either */
     if (!enter_term(r, m))
         return 0;
 
@@ -343,6 +351,13 @@ int raft_step(struct raft *r, const struct raft_msg *m)
     case RAFT_READ_RESP:
         raft_handle_read_resp(r, m);
         break;
+    case RAFT_REPAIR:
+        raft_handle_repair(r, m);
+        break;
+    case RAFT_REPAIR_RESP:
+        follow(r, m->from);
+        raft_handle_repair_resp(r, m);
+        break;
     case RAFT_APPEND_RESP:
         raft_handle_append_resp(r, m);
         break;
@@ -350,6 +365,7 @@ int raft_step(struct raft *r, const struct raft_msg *m)
         raft_handle_heartbeat_resp(r, m);
         break;
     }
+    raft_repair_check(r);
     raft_lead_on(r);
     return 0;
 }

@@ -5,7 +5,7 @@
  * Who may change what: core.c the role, term and commit; elect.c the ballots; append.c follower's
  * log and the leader's sending; persist.c everything about tickets; read.c the three read queues;
  * snap.c installation; ready.c what has been shown. progress.c alone changes a progress, log.c
- * alone a log, transfer.c a transfer.
+ * alone a log, transfer.c a transfer, repair.c whether this replica is suspect.
  *
  * Three cursors run over the log:   persisted <= handed <= last   (given to the disk, on the disk)
  *                                   applied <= applying <= commit (given to the state machine, in
@@ -116,6 +116,12 @@ struct raft {
     uint64_t lease_start;    /* tick in which it began */
     bool transfer_told;      /* TIMEOUT_NOW was sent in this term: no lease any more */
 
+    bool suspect;           /* repair.c: may have forgotten a promise */
+    uint64_t repair_number; /* of this life */
+    raft_index repair_goal; /* of this term; 0: not told yet */
+    uint64_t repair_at;     /* tick of the newest REPAIR */
+    bool repaired;          /* of the next ticket */
+
     GArray *out;        /* struct raft_msg: for the next ready */
     GArray *snap_needs; /* raft_id */
     GArray *shown_send, *shown_reads, *shown_snaps;
@@ -210,6 +216,14 @@ void raft_forwards_tick(struct raft *r);  /* again, in case that was lost */
 void raft_forwards_drop(struct raft *r);  /* another role, term or leader */
 void raft_handle_read(struct raft *r, const struct raft_msg *m);
 void raft_handle_read_resp(struct raft *r, const struct raft_msg *m);
+
+/* repair.c */
+void raft_suspect(struct raft *r);      /* from now on */
+void raft_repair_begin(struct raft *r); /* a leader was heard for the first time */
+void raft_repair_tick(struct raft *r);
+void raft_repair_check(struct raft *r); /* commit or the disk may have come to the goal */
+void raft_handle_repair(struct raft *r, const struct raft_msg *m);
+void raft_handle_repair_resp(struct raft *r, const struct raft_msg *m);
 
 /* lease.c */
 void raft_promise(struct raft *r); /* this node heard its leader, or may have before it restarted */

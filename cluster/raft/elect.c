@@ -13,6 +13,7 @@ void raft_elect_tick(struct raft *r)
 {
     r->elapsed++;
     raft_forwards_tick(r);
+    raft_repair_tick(r);
     if (r->elapsed >= r->timeout)
         raft_campaign(r);
 }
@@ -57,7 +58,7 @@ static void count(struct raft *r)
 /* Who cannot write could not lead (reference/raft.md 4.8). A group of one has nobody better. */
 static bool may_lead(const struct raft *r)
 {
-    return raft_conf_needs_us(r) && (raft_is_alone(r) || !raft_disk_overdue(r));
+    return !r->suspect && raft_conf_needs_us(r) && (raft_is_alone(r) || !raft_disk_overdue(r));
 }
 
 void raft_campaign(struct raft *r)

@@ -49,7 +49,10 @@ void raft_lease_round(struct raft *r)
 static uint64_t promised_round(const void *ctx, raft_id voter)
 {
     const struct raft *r = ctx;
-    return voter == r->id ? r->read_round : raft_member(r, voter)->lease_acked;
+    const struct progress *p = raft_member(r, voter);
+    if (voter == r->id)
+        return r->read_round;
+    return p->suspect ? 0 : p->lease_acked;
 }
 
 void raft_lease_confirm(struct raft *r)

@@ -12,13 +12,14 @@
 void raft_send(struct raft *r, struct raft_msg m)
 {
     m.from = r->id;
+    m.suspect = r->suspect && (m.type == RAFT_APPEND_RESP || m.type == RAFT_HEARTBEAT_RESP);
     g_array_append_val(r->out, m);
 }
 
 bool raft_must_persist(const struct raft *r)
 {
     return r->hard.term != r->hard_handed.term || r->hard.vote != r->hard_handed.vote ||
-           r->handed < raftlog_last(&r->log) || r->truncate_from != 0 || r->reset;
+           r->handed < raftlog_last(&r->log) || r->truncate_from != 0 || r->reset || r->repaired;
 }
 
 /* Says the new message all that the waiting one says? Then one answer per write is enough. */
@@ -97,6 +98,7 @@ void raft_hand_out(struct raft *r, struct raft_persist *ret)
     ret->ticket = w.ticket;
     ret->hard_changed = r->hard.term != r->hard_handed.term || r->hard.vote != r->hard_handed.vote;
     ret->truncate_from = r->truncate_from;
+    ret->repaired = r->repaired;
     if (r->handed < last) {
         ret->entries = raftlog_at(&r->log, r->handed + 1);
         ret->n_entries = (unsigned)(last - r->handed);
@@ -110,7 +112,7 @@ void raft_hand_out(struct raft *r, struct raft_persist *ret)
     r->hard_handed = r->hard;
     r->handed = last;
     r->truncate_from = 0;
-    r->reset = false;
+    r->reset = r->repaired = false;
 }
 
 static void release_held(struct raft *r)
@@ -144,5 +146,6 @@ void raft_persisted(struct raft *r, uint64_t ticket)
     }
     release_held(r);
     raft_count_own_vote(r);
+    raft_repair_check(r);
     raft_lead_on(r);
 }

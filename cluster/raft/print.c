@@ -24,6 +24,8 @@ const char *raft_msg_name(enum raft_msg_type type)
         [RAFT_TIMEOUT_NOW] = "TIMEOUT_NOW",
         [RAFT_READ] = "READ",
         [RAFT_READ_RESP] = "READ_RESP",
+        [RAFT_REPAIR] = "REPAIR",
+        [RAFT_REPAIR_RESP] = "REPAIR_RESP",
     };
     return (unsigned)type < ARRAY_LEN(names) && names[type] ? names[type] : "?";
 }
@@ -92,6 +94,12 @@ static void put_entries(GString *s, const struct raft_entry *e, unsigned n)
     g_string_append_c(s, ']');
 }
 
+static void put_suspect(GString *s, const struct raft_msg *m)
+{
+    if (m->suspect)
+        g_string_append(s, " suspect");
+}
+
 void raft_print_msg(GString *s, const struct raft_msg *m)
 {
     g_string_append_printf(s, "%u->%u %s", m->from, m->to, raft_msg_name(m->type));
@@ -116,6 +124,7 @@ void raft_print_msg(GString *s, const struct raft_msg *m)
         put(s, m->reject ? "rejected" : "match", m->index);
         if (m->reject)
             put_place(s, "hint", m->hint, m->hint_term);
+        put_suspect(s, m);
         break;
     case RAFT_HEARTBEAT:
         put(s, "commit", m->commit);
@@ -127,13 +136,16 @@ void raft_print_msg(GString *s, const struct raft_msg *m)
         put(s, "round", m->read_round);
         if (m->lease)
             g_string_append(s, " lease");
+        put_suspect(s, m);
         break;
     case RAFT_TIMEOUT_NOW:
         break;
     case RAFT_READ:
+    case RAFT_REPAIR:
         put(s, "number", m->read_round);
         break;
     case RAFT_READ_RESP:
+    case RAFT_REPAIR_RESP:
         put(s, "number", m->read_round);
         put(s, "index", m->index);
         break;
@@ -151,6 +163,8 @@ void raft_print_persist(GString *s, const struct raft_persist *p)
         put(s, "truncate", p->truncate_from);
     if (p->n_entries)
         put_entries(s, p->entries, p->n_entries);
+    if (p->repaired)
+        g_string_append(s, " repaired");
 }
 
 void raft_print_status(GString *s, const struct raft_status *st)
@@ -164,4 +178,8 @@ void raft_print_status(GString *s, const struct raft_status *st)
     put(s, "applied", st->applied);
     if (st->transfer_to != RAFT_NONE)
         put(s, "transfer", st->transfer_to);
+    if (st->suspect) {
+        g_string_append(s, " suspect");
+        put(s, "goal", st->repair_goal);
+    }
 }

@@ -35,7 +35,20 @@ void progress_reset(struct progress *p, raft_index next)
     p->round_goal = next - 1;
     p->round_ticks = 0;
     p->round_fast = false;
+    p->suspect = false;
+    p->repair_number = p->repair_goal = 0;
     move(p, PROGRESS_PROBE, next);
+}
+
+void progress_doubt(struct progress *p, raft_index next, bool suspect)
+{
+    uint64_t number = p->repair_number;
+    raft_index goal = p->repair_goal;
+
+    progress_reset(p, next);
+    p->suspect = suspect;
+    p->repair_number = number;
+    p->repair_goal = goal;
 }
 
 bool progress_may_send(const struct progress *p)
@@ -162,7 +175,7 @@ bool progress_caught_up(const struct progress *p, raft_index last, raft_index la
                         unsigned election_ticks)
 {
     return p->round_fast && p->round_ticks < election_ticks && p->match + lag >= last &&
-           p->since_heard < election_ticks;
+           p->since_heard < election_ticks && !p->suspect;
 }
 
 char progress_letter(const struct progress *p)

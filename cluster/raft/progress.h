@@ -44,10 +44,16 @@ struct progress {
     struct inflight ring[INFLIGHT_MSGS_MAX];
     unsigned ring_head, ring_n;
     uint64_t ring_bytes;
+    bool suspect;           /* says so of itself: match and rounds steer, but do not count */
+    uint64_t repair_number; /* of its newest REPAIR; 0: none in this term */
+    raft_index repair_goal; /* the entry that was made for it */
 };
 
 /* A new leader knows nothing of anybody: PROBE at next, match 0. */
 void progress_reset(struct progress *p, raft_index next);
+
+/* It turned out to be suspect, or not to be so any more: as a new leader knows it. */
+void progress_doubt(struct progress *p, raft_index next, bool suspect);
 
 /* May one more append be sent now? (Whether there is anything to send is the caller's question.) */
 bool progress_may_send(const struct progress *p);
@@ -73,7 +79,7 @@ void progress_snapshot_sent(struct progress *p, raft_index index, bool ok);
 void progress_tick(struct progress *p, raft_index last, unsigned election_ticks);
 
 /* May a learner be promoted? Its last round was fast, this one is not slow, it lacks no more than
- * `lag` entries, and it was heard within an election time-out. */
+ * `lag` entries, was heard within an election time-out, and is not suspect. */
 bool progress_caught_up(const struct progress *p, raft_index last, raft_index lag,
                         unsigned election_ticks);
 

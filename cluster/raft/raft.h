@@ -84,6 +84,8 @@ enum raft_msg_type {
     RAFT_TIMEOUT_NOW, /* leadership is handed over to you: campaign (dissertation 3.10) */
     RAFT_READ,        /* from a follower: which index must my state have for a read? */
     RAFT_READ_RESP,
+    RAFT_REPAIR, /* from a suspect: up to where must I hold your log to be trusted again? */
+    RAFT_REPAIR_RESP,
 };
 
 /* One message. Which fields mean something is said per type in cluster/raft/README.md. */
@@ -96,14 +98,15 @@ struct raft_msg {
     raft_term log_term; /* APPEND: prev term; VOTE: last term */
     raft_index commit;  /* APPEND, HEARTBEAT */
     bool reject;
-    bool transfer;   /* VOTE: the leader asked for this election, hear of it though you hear the
-                        leader */
-    bool lease;      /* HEARTBEAT_RESP: I promise what a lease rests on (raft_config.lease) */
+    bool transfer; /* VOTE: the leader asked for this election, hear of it though you hear the
+                      leader */
+    bool lease;    /* HEARTBEAT_RESP: I promise what a lease rests on (raft_config.lease) */
+    bool suspect;  /* APPEND_RESP, HEARTBEAT_RESP: count this for nothing (raft_restore.suspect) */
     raft_index hint; /* rejecting APPEND_RESP: fast conflict back-up (paper 5.3, end);
                         HEARTBEAT_RESP: match */
     raft_term hint_term;
     uint64_t read_round; /* HEARTBEAT(_RESP): newest read round; READ(_RESP): the follower's; never
-                            reused (raft.md 4.9) */
+                            reused (raft.md 4.9); REPAIR(_RESP): of the suspect's life */
     const struct raft_entry *entries;
     unsigned n_entries;
 };
@@ -126,6 +129,7 @@ struct raft_persist {
     bool reset; /* a snapshot was installed: the log now starts after reset_index */
     raft_index reset_index;
     raft_term reset_term;
+    bool repaired; /* suspect no longer; after all else of this ticket */
 };
 
 struct raft_read {
@@ -157,6 +161,8 @@ struct raft_status {
     raft_index first, last, persisted, commit, applied;
     bool leading;        /* leader with its own-term no-op applied: may serve */
     raft_id transfer_to; /* leadership is being handed over to it; RAFT_NONE: no */
+    bool suspect;        /* until it durably holds the log up to repair_goal (0: not known yet) */
+    raft_index repair_goal;
 };
 
 #define RAFT_CATCH_UP_ENTRIES APPEND_ENTRIES_MAX /* one message may make up for it */
@@ -166,8 +172,9 @@ struct raft_progress_view {
     raft_id id;
     raft_index match, next;
     unsigned ticks_since_heard;
-    char state; /* 'p'robe 'r'eplicate 's'napshot */
-    bool voter; /* of either half */
+    char state;   /* 'p'robe 'r'eplicate 's'napshot */
+    bool voter;   /* of either half */
+    bool suspect; /* it says so: counts for nothing until it is repaired */
     /* Dissertation 4.2.1: it was brought up to what the log held at some moment in less than an
      * election time-out, lacks at most RAFT_CATCH_UP_ENTRIES of what it holds now, and answers.
      * Promote no learner before. */
@@ -210,6 +217,12 @@ struct raft_restore {
     const struct raft_conf *conf;
     const struct raft_entry *entries;
     size_t n_entries;
+    /* The log was damaged, or is gone, in this life or in an earlier one that did not end in
+     * raft_persist.repaired: a vote, a term or acknowledged entries may be missing (repair.c has
+     * what follows from that, and why it is safe). The host gives what is certainly committed,
+     * that is, what was applied, and what was logged after the mark became durable; it makes the
+     * mark durable before it calls the core again. */
+    bool suspect;
 };
 
 struct raft;
@@ -290,7 +303,8 @@ void raft_snapshot_sent(struct raft *r, raft_id to, raft_index index, bool ok);
  * -ERR_BUSY until it leads (this node then learns of a higher term), or until an election time-out
  * has passed and it is given up: both end with raft_status.transfer_to = RAFT_NONE. 0 as well if
  * `to` is this node, or the target already. -ERR_NOT_LEADER; -ERR_NOT_FOUND: no member;
- * -ERR_INVALID: a learner, or a voter that is leaving; -ERR_BUSY: under way to another. */
+ * -ERR_INVALID: a learner, or a voter that is leaving; -ERR_BUSY: under way to another;
+ * -ERR_UNREACHABLE: it is suspect. */
 NODISCARD int raft_transfer(struct raft *r, raft_id to);
 /* The voter to hand over to: of those heard within an election time-out the one with the longest
  * log. RAFT_NONE: nobody is there, or this node does not lead. */

@@ -59,7 +59,10 @@ void raft_reads_begin(struct raft *r)
 static uint64_t read_acked(const void *ctx, raft_id voter)
 {
     const struct raft *r = ctx;
-    return voter == r->id ? r->read_round : raft_member(r, voter)->read_acked;
+    const struct progress *p = raft_member(r, voter);
+    if (voter == r->id)
+        return r->read_round;
+    return p->suspect ? 0 : p->read_acked;
 }
 
 static void answer(struct raft *r, const struct asked *a)

@@ -88,6 +88,8 @@ void raft_get_status(const struct raft *r, struct raft_status *ret)
         .commit = r->commit,
         .applied = r->applied,
         .transfer_to = r->transfer.to,
+        .suspect = r->suspect,
+        .repair_goal = r->repair_goal,
         .leading = r->role == RAFT_LEADER && r->applied >= r->term_start,
     };
 }
@@ -107,6 +109,7 @@ unsigned raft_get_progress(const struct raft *r, struct raft_progress_view *ret,
             .ticks_since_heard = p->since_heard,
             .state = progress_letter(p),
             .voter = quorum_is_voter(&r->conf, p->id),
+            .suspect = p->suspect,
             .caught_up = progress_caught_up(p, raftlog_last(&r->log), RAFT_CATCH_UP_ENTRIES,
                                             r->election_ticks)};
     }

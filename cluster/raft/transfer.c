@@ -49,7 +49,7 @@ raft_id raft_transfer_choice(const struct raft *r)
 
     for (unsigned i = 0; r->role == RAFT_LEADER && i < r->n_members; i++) {
         const struct progress *p = &r->members[i];
-        if (p->id == r->id || !quorum_is_incoming(&r->conf, p->id) ||
+        if (p->id == r->id || !quorum_is_incoming(&r->conf, p->id) || p->suspect ||
             p->since_heard >= r->election_ticks)
             continue;
         if (best == NULL || p->match > best->match)
@@ -76,6 +76,8 @@ int raft_transfer(struct raft *r, raft_id to)
         return 0;
     if (r->transfer.to != RAFT_NONE)
         return -ERR_BUSY;
+    if (raft_member(r, to)->suspect)
+        return -ERR_UNREACHABLE;
     begin(r, to);
     return 0;
 }

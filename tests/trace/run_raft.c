@@ -411,6 +411,15 @@ static void do_crash(struct trace *t)
     group_crash(&t->g, m, (unsigned)option_number(t, "kept", 0));
 }
 
+/* damage ID [t=N] [vote=ID] [store=1]: ID crashes, its log is lost (and its state machine, too), of
+ * its hard state that is left; it starts, suspect. */
+static void do_damage(struct trace *t)
+{
+    struct raft_hard left = {option_number(t, "t", 0),
+                             (raft_id)option_number(t, "vote", RAFT_NONE)};
+    group_damage(&t->g, node(t, 1), left, option(t, "store"));
+}
+
 static void do_restart(struct trace *t)
 {
     struct member *m = node(t, 1);
@@ -425,11 +434,12 @@ static void print_progress(struct trace *t, const struct raft *r)
     unsigned n = raft_get_progress(r, v, GROUP_MAX);
 
     for (unsigned i = 0; i < n; i++)
-        g_string_append_printf(t->out, "  %u: %c match=%" PRIu64 " next=%" PRIu64 "%s\n", v[i].id,
+        g_string_append_printf(t->out, "  %u: %c match=%" PRIu64 " next=%" PRIu64 "%s%s\n", v[i].id,
                                v[i].state, v[i].match, v[i].next,
                                v[i].voter       ? ""
                                : v[i].caught_up ? " learner, caught up"
-                                                : " learner");
+                                                : " learner",
+                               v[i].suspect ? " suspect" : "");
 }
 
 /* status [ID]: cursors, and a leader's view of the others. log ID: the terms in memory. */
@@ -491,6 +501,7 @@ static const struct {
     {"fail-snapshot", do_fail_snapshot},
     {"crash", do_crash},
     {"restart", do_restart},
+    {"damage", do_damage},
     {"status", do_status},
     {"log", do_log},
 };

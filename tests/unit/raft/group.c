@@ -41,6 +41,11 @@ const struct raft_entry *disk_at(const struct disk *d, raft_index i)
     return &g_array_index(d->entries, struct raft_entry, i - d->base - 1);
 }
 
+char *disk_key(raft_index index, raft_term term)
+{
+    return g_strdup_printf("%" PRIu64 "/%" PRIu64, index, term);
+}
+
 static void disk_cut(struct disk *d, raft_index from)
 {
     while (disk_last(d) >= from) {
@@ -61,6 +66,8 @@ static void disk_compact(struct disk *d, raft_index upto)
 static void disk_write(struct group *g, struct disk *d, const struct raft_persist *p)
 {
     d->hard = p->hard;
+    if (p->repaired)
+        d->suspect = false;
     if (p->reset) {
         disk_cut(d, d->base + 1);
         d->base = p->reset_index;
@@ -102,6 +109,7 @@ static struct member *add_node(struct group *g)
     rng_seed(&m->rng, g->seed * 64 + m->id);
     m->writes = g_queue_new();
     m->disk.entries = g_array_new(false, false, sizeof(struct raft_entry));
+    m->disk.had = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     return m;
 }
 
@@ -155,6 +163,7 @@ void group_finish(struct group *g)
         g_queue_free(m->writes);
         disk_cut(&m->disk, m->disk.base + 1);
         g_array_unref(m->disk.entries);
+        g_hash_table_unref(m->disk.had);
     }
     for (guint i = 0; i < g->wire->len; i++)
         free_parcel(g->wire->pdata[i]);
@@ -236,8 +245,39 @@ void group_wipe(struct group *g, struct member *m)
 {
     group_crash(g, m, 0);
     disk_cut(&m->disk, m->disk.base + 1);
+    m->disk.suspect = false;
     m->disk.base = m->applied = m->flushed = 0;
     m->disk.hard = (struct raft_hard){0};
+}
+
+bool group_is_suspect(const struct member *m)
+{
+    struct raft_status st = {0};
+
+    if (m->r)
+        raft_get_status(m->r, &st);
+    return st.suspect || m->disk.suspect; /* it may be repaired, and crash before that is durable */
+}
+
+void group_damage(struct group *g, struct member *m, struct raft_hard left, bool store)
+{
+    struct disk *d = &m->disk;
+
+    group_crash(g, m, 0);
+    for (raft_index i = d->base + 1; i <= disk_last(d); i++)
+        g_hash_table_add(d->had, disk_key(i, disk_at(d, i)->term));
+    for (raft_index i = 1; i <= m->flushed; i++)
+        if (store)
+            g_hash_table_add(d->had, disk_key(i, history_at(g, i)->term));
+    disk_cut(d, d->base + 1);
+    if (store)
+        m->applied = m->flushed = 0;
+    d->base = m->flushed;
+    d->suspect = true;
+    d->hard = left;
+    if (m->flushed > 0 && history_at(g, m->flushed)->term > left.term)
+        d->hard = (struct raft_hard){history_at(g, m->flushed)->term, RAFT_NONE};
+    group_restart(g, m);
 }
 
 void group_restart(struct group *g, struct member *m)
@@ -260,6 +300,7 @@ void group_restart(struct group *g, struct member *m)
         .conf = conf_at(g, m->flushed),
         .entries = (const struct raft_entry *)(void *)d->entries->data,
         .n_entries = d->entries->len,
+        .suspect = d->suspect,
     };
     struct raft_config c = {.id = m->id,
                             .conf = g->conf,

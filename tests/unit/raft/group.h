@@ -28,6 +28,8 @@ struct disk {
     struct raft_hard hard;
     raft_index base;
     GArray *entries; /* struct raft_entry with references: base + 1 .. */
+    bool suspect;    /* was damaged, and is not repaired */
+    GHashTable *had; /* index and term of what damage took from it, as text: a set */
 };
 
 struct write_job {
@@ -95,7 +97,7 @@ struct group {
     raft_index max_commit;
     bool cut[GROUP_MAX + 1][GROUP_MAX + 1]; /* [from][to]: messages are lost */
     uint64_t seed, clock_ns, reads_served, reads_by_lease, reads_invalid, reads_forwarded,
-        elections, installs, transfers, changes;
+        elections, installs, transfers, changes, repairs;
     GString *out; /* not NULL: every event is told here, one line each */
     GString *why; /* scratch */
     bool manual;  /* the caller sends the snapshots that are needed */
@@ -138,6 +140,10 @@ void group_compact(struct group *g, struct member *m, raft_index upto);
 void group_crash(struct group *g, struct member *m, unsigned kept_writes);
 /* A new disk: nothing is remembered. */
 void group_wipe(struct group *g, struct member *m);
+/* Crashes it and takes its log and hard state away, all but what is given (what it really had at
+ * some time); store: its state machine, too. It starts suspect. */
+void group_damage(struct group *g, struct member *m, struct raft_hard left, bool store);
+bool group_is_suspect(const struct member *m);
 void group_restart(struct group *g, struct member *m);
 /* Puts a snapshot of from's applied state on the wire. */
 void group_send_snapshot(struct group *g, struct member *from, raft_id to);

@@ -103,7 +103,11 @@ static bool on_disk(const struct group *g, const struct member *m, raft_index in
 {
     const struct disk *d = &m->disk;
 
-    return m->flushed >= index || d->base >= index ||
+    char *key = disk_key(index, term);
+    bool had = g_hash_table_contains(d->had, key); /* and told so before it was damaged */
+
+    g_free(key);
+    return had || m->flushed >= index || d->base >= index ||
            (disk_last(d) >= index && disk_at(d, index)->term == term);
 }
 

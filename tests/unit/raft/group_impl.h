@@ -17,6 +17,7 @@ NORETURN void PRINTF_LIKE(4, 5)
     check_broken(struct group *g, const char *cond, int line, const char *fmt, ...);
 void PRINTF_LIKE(2, 3) group_tell(struct group *g, const char *fmt, ...); /* one line, if asked */
 
+char *disk_key(raft_index index, raft_term term); /* to be freed */
 raft_index disk_last(const struct disk *d);
 const struct raft_entry *disk_at(const struct disk *d, raft_index i);
 const struct committed *history_at(const struct group *g, raft_index i);

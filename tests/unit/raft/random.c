@@ -27,6 +27,8 @@ struct run {
     unsigned nodes_max;
     unsigned stalls;    /* with leases: per million */
     uint64_t cut_until; /* with leases: the leader is cut off, 0: no */
+    unsigned damage;    /* how many may be suspect at a time */
+    uint64_t damages;
 };
 
 static struct member *somebody(struct run *t)
@@ -116,12 +118,32 @@ static void retire(struct run *t, struct member *m)
     m->retired = true;
 }
 
+/* Its log is found damaged: what is left of term and vote is something that it had, or nothing. */
+static void damage(struct run *t, struct member *m)
+{
+    struct group *g = &t->g;
+    struct raft_hard left = m->disk.hard;
+    unsigned suspects = 0;
+
+    for (unsigned i = 0; i < g->n; i++)
+        suspects += &g->members[i] != m && group_is_suspect(&g->members[i]);
+    if (suspects >= t->damage || m->retired)
+        return;
+    if (rng_chance(&t->rng, 700000))
+        left = (struct raft_hard){rng_below(&t->rng, left.term + 1), RAFT_NONE};
+    group_damage(g, m, left, rng_chance(&t->rng, 200000));
+    t->damages++;
+}
+
 static void fault(struct run *t)
 {
     struct group *g = &t->g;
     struct member *m = somebody(t);
 
-    switch (rng_below(&t->rng, 9)) {
+    switch (rng_below(&t->rng, t->damage > 0 ? 11 : 9)) {
+    case 10:
+        damage(t, m);
+        break;
     case 0:
         if (m->r)
             group_crash(g, m, (unsigned)rng_below(&t->rng, 3));
@@ -218,6 +240,14 @@ static void step(struct run *t)
     }
 }
 
+static void show(struct run *t)
+{
+    if (t->g.out == NULL)
+        return;
+    fputs(t->g.out->str, stderr);
+    g_string_truncate(t->g.out, 0);
+}
+
 /* All time passes evenly, nothing is lost: the leader's new entry must reach everybody. */
 static bool heal(struct run *t)
 {
@@ -239,6 +269,7 @@ static bool heal(struct run *t)
         for (guint n = g->wire->len; n > 0; n--)
             group_deliver(g, 0, false, false);
         group_settle(g);
+        show(t);
         struct member *l = group_leader(g);
         if (goal == 0 && l && round > HEAL_ROUNDS / 2) { /* whoever leads now stays */
             uint64_t v = ++t->next_value, ctx = ++t->next_ctx;
@@ -250,7 +281,8 @@ static bool heal(struct run *t)
         }
         bool done = goal > 0 && group_conf(g)->n_outgoing == 0;
         for (unsigned i = 0; i < g->n; i++)
-            done &= g->members[i].applied >= goal || !group_is_member(g, g->members[i].id);
+            done &= (g->members[i].applied >= goal && !group_is_suspect(&g->members[i])) ||
+                    !group_is_member(g, g->members[i].id);
         if (done)
             return true;
     }
@@ -266,7 +298,7 @@ static void tell_failure(uint64_t seed, unsigned voters)
 /* What happened, over all seeds. */
 struct sums {
     uint64_t committed, elections, transfers, changes, installs, reads, forwarded, by_lease,
-        invalid;
+        invalid, damages;
 };
 
 /* Clocks that differ by more than two to one, so that a wrong lease shows: a promise of 20 ticks
@@ -283,7 +315,7 @@ static void use_leases(struct run *t)
 }
 
 static void run_seed(uint64_t seed, unsigned voters, unsigned learners, unsigned changes,
-                     bool lease, struct sums *sums)
+                     bool lease, unsigned damage, struct sums *sums)
 {
     struct run t = {0};
     char name[100];
@@ -299,6 +331,9 @@ static void run_seed(uint64_t seed, unsigned voters, unsigned learners, unsigned
     t.faults = (unsigned)rng_below(&t.rng, 5000);
     t.slow = (unsigned)rng_below(&t.rng, 900000);
     t.changes = changes;
+    t.damage = damage;
+    if (damage > 0)
+        t.faults += 3000;
     t.nodes_max = voters + learners + 6;
     group_init(&t.g, name, voters, learners, seed);
     if (lease)
@@ -311,13 +346,10 @@ static void run_seed(uint64_t seed, unsigned voters, unsigned learners, unsigned
         step(&t);
         if (i % 50 == 0)
             group_check_logs(&t.g);
-        if (t.g.out) {
-            fputs(t.g.out->str, stderr);
-            g_string_truncate(t.g.out, 0);
-        }
+        show(&t);
     }
     group_check_logs(&t.g);
-    bool ok = heal(&t);
+    bool ok = damage >= voters || (damage > 0 && changes > 0) || heal(&t);
     group_check_logs(&t.g);
     if (!ok)
         tell_failure(seed, voters);
@@ -331,84 +363,113 @@ static void run_seed(uint64_t seed, unsigned voters, unsigned learners, unsigned
     sums->forwarded += t.g.reads_forwarded;
     sums->by_lease += t.g.reads_by_lease;
     sums->invalid += t.g.reads_invalid;
+    sums->damages += t.damages;
     if (t.g.out)
         g_string_free(t.g.out, true);
     t.g.out = NULL;
     group_finish(&t.g);
 }
 
-static void run_seeds(unsigned voters, unsigned learners, unsigned changes, bool lease)
+static void run_seeds(unsigned voters, unsigned learners, unsigned changes, bool lease,
+                      unsigned damage)
 {
     bool one = getenv("RAFTFS_SEED") != NULL;
     uint64_t first = t_seed();
     struct sums sums = {0};
 
     for (uint64_t seed = first; seed < first + (one ? 1 : SEEDS); seed++)
-        run_seed(seed, voters, learners, changes, lease, &sums);
+        run_seed(seed, voters, learners, changes, lease, damage, &sums);
     if (getenv("RAFTFS_VERBOSE"))
-        fprintf(stderr,
-                "%llu committed, %llu elections, %llu transfers, %llu changes, %llu installs, "
-                "%llu reads, of followers %llu, by lease %llu, %llu refused after it\n",
-                (unsigned long long)sums.committed, (unsigned long long)sums.elections,
-                (unsigned long long)sums.transfers, (unsigned long long)sums.changes,
-                (unsigned long long)sums.installs, (unsigned long long)sums.reads,
-                (unsigned long long)sums.forwarded, (unsigned long long)sums.by_lease,
-                (unsigned long long)sums.invalid);
+        fprintf(
+            stderr,
+            "%llu committed, %llu elections, %llu transfers, %llu changes, %llu installs, "
+            "%llu reads, of followers %llu, by lease %llu, %llu refused after it, %llu damages\n",
+            (unsigned long long)sums.committed, (unsigned long long)sums.elections,
+            (unsigned long long)sums.transfers, (unsigned long long)sums.changes,
+            (unsigned long long)sums.installs, (unsigned long long)sums.reads,
+            (unsigned long long)sums.forwarded, (unsigned long long)sums.by_lease,
+            (unsigned long long)sums.invalid, (unsigned long long)sums.damages);
     assert_true(sums.committed > 0); /* or nothing was tested */
     if (one)
         return;
     assert_true(sums.reads > 0 && (voters == 1 || (sums.forwarded > 0 && sums.transfers > 0)));
     assert_true(changes == 0 || sums.changes > SEEDS);
+    assert_true(damage == 0 || sums.damages > SEEDS);
     assert_true(!lease || (sums.by_lease > SEEDS && sums.invalid > 0));
 }
 
 TEST(three_voters_agree_under_faults)
 {
-    run_seeds(3, 0, 0, false);
+    run_seeds(3, 0, 0, false, 0);
 }
 
 TEST(four_voters_agree_under_faults)
 {
-    run_seeds(4, 0, 0, false);
+    run_seeds(4, 0, 0, false, 0);
 }
 
 TEST(five_voters_agree_under_faults)
 {
-    run_seeds(5, 0, 0, false);
+    run_seeds(5, 0, 0, false, 0);
 }
 
 TEST(three_voters_and_a_learner_agree_under_faults)
 {
-    run_seeds(3, 1, 0, false);
+    run_seeds(3, 1, 0, false, 0);
 }
 
 TEST(a_group_of_one_survives_crashes)
 {
-    run_seeds(1, 0, 0, false);
+    run_seeds(1, 0, 0, false, 0);
 }
 
 TEST(a_group_whose_members_change_agrees_under_faults)
 {
-    run_seeds(3, 0, 3000, false);
+    run_seeds(3, 0, 3000, false, 0);
 }
 
 TEST(a_group_of_one_grows_and_shrinks_under_faults)
 {
-    run_seeds(1, 1, 3000, false);
+    run_seeds(1, 1, 3000, false, 0);
 }
 
 TEST(leases_never_serve_what_is_stale)
 {
-    run_seeds(3, 0, 0, true);
+    run_seeds(3, 0, 0, true, 0);
 }
 
 TEST(leases_hold_while_members_change)
 {
-    run_seeds(2, 1, 3000, true);
+    run_seeds(2, 1, 3000, true, 0);
+}
+
+TEST(a_minority_that_is_damaged_is_repaired)
+{
+    run_seeds(3, 0, 0, false, 1);
+    run_seeds(5, 0, 0, false, 2);
+}
+
+TEST(a_damaged_voter_gives_no_wrong_lease)
+{
+    run_seeds(3, 0, 0, true, 1);
+}
+
+/* The group may stop for good, but nothing is lost. */
+TEST(a_majority_that_is_damaged_loses_nothing)
+{
+    run_seeds(3, 0, 0, false, 3);
+    run_seeds(4, 0, 0, false, 4);
+}
+
+TEST(damage_while_members_change_loses_nothing)
+{
+    run_seeds(3, 0, 3000, false, 2);
 }
 
 T_MAIN(T(three_voters_agree_under_faults), T(four_voters_agree_under_faults),
        T(five_voters_agree_under_faults), T(three_voters_and_a_learner_agree_under_faults),
        T(a_group_of_one_survives_crashes), T(a_group_whose_members_change_agrees_under_faults),
        T(a_group_of_one_grows_and_shrinks_under_faults), T(leases_never_serve_what_is_stale),
-       T(leases_hold_while_members_change))
+       T(leases_hold_while_members_change), T(a_minority_that_is_damaged_is_repaired),
+       T(a_damaged_voter_gives_no_wrong_lease), T(a_majority_that_is_damaged_loses_nothing),
+       T(damage_while_members_change_loses_nothing))
