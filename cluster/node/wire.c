@@ -2,7 +2,7 @@
 #include "cluster/node/wire.h"
 
 /* The bits of `reject`. */
-enum { WIRE_REJECT = 1, WIRE_TRANSFER = 2, WIRE_LEASE = 4 };
+enum { WIRE_REJECT = 1, WIRE_TRANSFER = 2, WIRE_LEASE = 4, WIRE_SUSPECT = 8, WIRE_FLAGS = 15 };
 
 void wire_put_raft(struct enc *e, struct arena *a, uint32_t gid, const struct raft_msg *m)
 {
@@ -16,7 +16,7 @@ void wire_put_raft(struct enc *e, struct arena *a, uint32_t gid, const struct ra
         .log_term = m->log_term,
         .commit = m->commit,
         .reject = (uint8_t)((m->reject ? WIRE_REJECT : 0) | (m->transfer ? WIRE_TRANSFER : 0) |
-                            (m->lease ? WIRE_LEASE : 0)),
+                            (m->lease ? WIRE_LEASE : 0) | (m->suspect ? WIRE_SUSPECT : 0)),
         .hint = m->hint,
         .hint_term = m->hint_term,
         .read_round = m->read_round,
@@ -44,8 +44,7 @@ static bool entry_type_known(uint8_t type)
 
 int wire_get_raft(const struct msg_raft_wire *w, struct arena *a, struct raft_msg *ret)
 {
-    if (w->type < RAFT_PREVOTE || w->type > RAFT_READ_RESP ||
-        w->reject > (WIRE_REJECT | WIRE_TRANSFER | WIRE_LEASE))
+    if (w->type < RAFT_PREVOTE || w->type > RAFT_REPAIR_RESP || w->reject > WIRE_FLAGS)
         return -ERR_INVALID;
     for (uint32_t i = 0; i < w->n_entries; i++)
         if (!entry_type_known(w->entries[i].type))
@@ -74,6 +73,7 @@ int wire_get_raft(const struct msg_raft_wire *w, struct arena *a, struct raft_ms
         .reject = w->reject & WIRE_REJECT,
         .transfer = w->reject & WIRE_TRANSFER,
         .lease = w->reject & WIRE_LEASE,
+        .suspect = w->reject & WIRE_SUSPECT,
         .hint = w->hint,
         .hint_term = w->hint_term,
         .read_round = w->read_round,

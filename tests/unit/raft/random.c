@@ -135,6 +135,25 @@ static void damage(struct run *t, struct member *m)
     t->damages++;
 }
 
+/* The worst that can be forgotten: a vote that has just deposed somebody, who does not know it yet
+ * and is all that the voter hears. */
+static void damage_voter(struct run *t)
+{
+    struct group *g = &t->g;
+    struct member *m = somebody(t), *old = somebody(t);
+    raft_term term = m->disk.hard.term;
+    raft_id vote = m->disk.hard.vote;
+
+    if (m->r == NULL || vote == m->id || vote == RAFT_NONE || term != m->term)
+        return;
+    if (old->r == NULL || old == m || old->role != RAFT_LEADER || old->term >= term)
+        return;
+    for (unsigned i = 1; i <= g->n; i++)
+        for (unsigned k = 1; k <= g->n; k++)
+            g->cut[i][k] = i != k && (i == vote || k == vote);
+    damage(t, m);
+}
+
 static void fault(struct run *t)
 {
     struct group *g = &t->g;
@@ -200,6 +219,8 @@ static void step(struct run *t)
     if (m->r && rng_chance(&t->rng, t->changes))
         change(t, m);
 
+    if (t->damage > 0)
+        damage_voter(t);
     if (g->lease)
         cut_leader(t);
     if (g->lease && m->r && rng_chance(&t->rng, 50000))

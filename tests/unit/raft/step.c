@@ -487,7 +487,7 @@ TEST(nonsense_is_survived)
                 e[k] = lone_entry(ANY(), ANY());
                 e[k].type = (enum raft_entry_type)rng_below(&seed, 5);
             }
-            struct raft_msg m = {.type = (enum raft_msg_type)rng_below(&seed, RAFT_READ_RESP + 2),
+            struct raft_msg m = {.type = (enum raft_msg_type)rng_below(&seed, RAFT_REPAIR_RESP + 2),
                                  .from = (raft_id)rng_below(&seed, 5),
                                  .to = (raft_id)rng_between(&seed, 1, 2),
                                  .term = ANY(),
@@ -496,6 +496,7 @@ TEST(nonsense_is_survived)
                                  .reject = rng_chance(&seed, 500000),
                                  .transfer = rng_chance(&seed, 100000),
                                  .lease = rng_chance(&seed, 100000),
+                                 .suspect = rng_chance(&seed, 300000),
                                  .hint = ANY(),
                                  .hint_term = ANY(),
                                  .read_round = ANY(),
