@@ -7,6 +7,7 @@
 #include "cluster/node/membership.h"
 #include "cluster/node/outage.h"
 #include "cluster/node/peer.h"
+#include "cluster/node/place.h"
 #include "cluster/node/request.h"
 #include "cluster/node/session.h"
 #include "cluster/node/snapshot.h"
@@ -40,6 +41,7 @@ static int open_state(struct group *g, struct errmsg *msg)
     g->applied = index;
     g->applied_term = term;
     g->applied_time = time;
+    g->flushed = index; /* what is found was on the disk */
     return 0;
 }
 
@@ -114,10 +116,8 @@ static int open_core(struct group *g, const struct raft_restore *restore, struct
         .heartbeat_ticks = n->config.heartbeat_ticks,
         .apply_bytes_max = APPLY_BYTES_MAX,
         .rng = n->env.rng,
+        .conf = place_first_conf(g),
     };
-    for (unsigned i = 0; i < n->config.n_peers; i++)
-        if (!n->config.join || n->config.peers[i].id != n->config.id)
-            rc.conf.voters[rc.conf.n_voters++] = n->config.peers[i].id;
     struct raft_conf conf;
     struct raft_restore from = *restore;
     int err = membership_conf(g, &conf);
@@ -140,9 +140,12 @@ static int restore_core(struct group *g, const struct wal_group *w, struct errms
     if (!w) {
         if (g->applied > 0)
             return damaged(g, msg, "there is applied state, but no log of it");
-        if (g->node->met_before)
+        /* The log loses all groups or none: one alone was about to be made. */
+        if (g->node->met_before && !g->node->log_known)
             return damaged(g, msg, "it has met other members, but its log is gone");
         wal_hard(g->node->wal, g->gid, 0, RAFT_NONE);
+        node_log_ticket(g->node, g, 0);
+        g->starting = true;
         return open_core(g, &restore, msg);
     }
     if (w->suspect)
@@ -249,9 +252,17 @@ static unsigned rank_of(const struct group *g, const struct raft_conf *conf)
     return (before + g->gid) % conf->n_voters;
 }
 
+static bool is_candidate(const struct group *g)
+{
+    struct raft_status s;
+    raft_get_status(g->raft, &s);
+    return s.role == RAFT_CANDIDATE;
+}
+
 /* Nodes that are started together need not wait for an election time-out: who has heard of no
  * leader since its start asks for votes once a majority is linked, the first by rank at once, the
- * others later, or they would split the votes. It disturbs nobody: pre-vote. */
+ * others later, or they would split the votes. It disturbs nobody: pre-vote. Again and again: a
+ * group that was just made is not on all nodes at the same moment. */
 static void campaign_at_start(struct group *g)
 {
     struct node *n = g->node;
@@ -266,14 +277,15 @@ static void campaign_at_start(struct group *g)
         g->campaign_at = n->now + 1 + rank_of(g, conf) * n->config.election_ticks / 4;
     if (n->now < g->campaign_at)
         return;
-    raft_campaign(g->raft);
-    g->campaign_at = n->now + n->config.election_ticks;
+    if (!is_candidate(g)) /* an election is under way */
+        raft_campaign(g->raft);
+    g->campaign_at = n->now + n->config.election_ticks / 4;
 }
 
 void group_tick(struct group *g)
 {
     move_tick(g);
-    if (g->paused)
+    if (g->paused || g->starting)
         return;
     raft_tick(g->raft);
     campaign_at_start(g);
@@ -321,7 +333,7 @@ raft_id group_hint(const struct group *g)
 
 void group_step(struct group *g, const struct raft_msg *m)
 {
-    if (g->paused || raft_step(g->raft, m) < 0)
+    if (g->paused || g->starting || raft_step(g->raft, m) < 0)
         return;
     g->node->counters.raft_received++;
     group_touch(g);

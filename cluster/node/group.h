@@ -58,9 +58,10 @@ struct group {
     raft_term term;
     enum raft_role role;
     raft_id leader;
-    bool leading; /* told to env.on_lead */
-    bool leaving; /* handed over by node_leave */
-    bool touched; /* on the ready list (table.h) */
+    bool leading;  /* told to env.on_lead */
+    bool leaving;  /* handed over by node_leave */
+    bool touched;  /* on the ready list (table.h) */
+    bool starting; /* made while the node runs, and its first log record is not durable yet */
 
     bool leader_seen;     /* since the start */
     uint64_t campaign_at; /* tick; 0: not due yet */
@@ -101,6 +102,7 @@ struct group {
     uint64_t nodes_seen, conf_seen; /* entries that it has followed */
     bool was_member;                /* of an applied configuration, or of the first */
     struct member_change *change;   /* asked of this leader; NULL: none */
+    raft_index group_asked; /* newest entry that makes a group, of this leadership; 0: none */
 
     struct snap_recv *recv; /* a snapshot that is coming in */
     GPtrArray *sends;       /* struct snap_send *: snapshots that go out */
@@ -115,13 +117,13 @@ void group_tick(struct group *g);
 void group_house(struct group *g); /* each HOUSE_TICKS */
 void group_collect(struct group *g);
 void group_apply(struct group *g);
-void group_persisted(struct group *g, uint64_t ticket);
+void group_persisted(struct group *g, uint64_t ticket); /* 0: its first log record */
 bool group_has_work(const struct group *g);
 void group_step(struct group *g, const struct raft_msg *m);
 
-bool group_is_leader(const struct group *g); /* of the present term, as the core sees it */
+bool group_is_leader(const struct group *g);  /* of the present term, as the core sees it */
 bool group_hands_over(const struct group *g); /* its leadership, just now */
-raft_id group_hint(const struct group *g);   /* whom to ask instead, 0 unknown */
+raft_id group_hint(const struct group *g);    /* whom to ask instead, 0 unknown */
 
 /* Both take the request over; it is answered now or later. */
 void group_propose(struct group *g, enum kv_command cmd, struct bytes body, struct request *r);

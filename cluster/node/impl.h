@@ -70,8 +70,11 @@ struct node {
     uint64_t submitted_at; /* tick */
     bool starting;         /* until the first log write is durable no group may act */
 
-    GPtrArray *groups;             /* struct group *, by gid */
-    GPtrArray *ready, *turn;       /* table.c: those that were touched; those of this phase */
+    GPtrArray *groups;       /* struct group *, by gid */
+    GPtrArray *ready, *turn; /* table.c: those that were touched; those of this phase */
+    uint64_t placed;         /* place.c: group 0's rows up to this index have their replica here */
+    struct wal_recovery waiting;   /* place.c: of groups that are not open yet */
+    bool log_known;                /* the log knew some group at the start */
     struct peer *peers[NODES_MAX]; /* the other members, by id; in `memory`, for ever */
     unsigned n_peers;
     struct peer

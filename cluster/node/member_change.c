@@ -5,6 +5,7 @@
 #include "cluster/node/table.h"
 #include "cluster/node/membership.h"
 #include "cluster/node/peer.h"
+#include "cluster/node/place.h"
 #include "cluster/node/request.h"
 
 /* A core that is busy with something else is asked again, each tick, for so long. */
@@ -257,6 +258,11 @@ static int check_remove(struct group *g, uint32_t id, struct errmsg *msg)
         return peer_find(n, id) ? 0 : errmsg_set(msg, -ERR_NOT_FOUND, "n%u is no member", id);
     if (!is_voter(now, id))
         return 0;
+    const char *groups = place_of_node(n, id);
+    if (groups)
+        return errmsg_set(msg, -ERR_INVALID,
+                          "n%u has replicas of other groups (%s), which would lose a member", id,
+                          groups);
     if (now->n_voters == 1)
         return errmsg_set(msg, -ERR_INVALID, "n%u is the last voter: the data would be gone", id);
     const struct raft_conf to = target(now, MEMBER_REMOVE, id);
@@ -276,6 +282,8 @@ static int check(struct group *g, const struct msg_member_change *m, const char 
     if (g->change)
         return errmsg_set(msg, -ERR_BUSY, "another change of the membership is under way: %s n%u",
                           op_name(g->change->op), g->change->node);
+    if (place_is_busy(g))
+        return errmsg_set(msg, -ERR_BUSY, "a group is being made");
     /* A joint configuration is left within a round or two. Its target would be a guess. */
     if (raft_get_conf(g->raft)->n_outgoing > 0)
         return errmsg_set(msg, -ERR_BUSY, "another change of the membership is under way");

@@ -83,7 +83,7 @@ static int follow_record(struct node *n, const struct kv_node *r)
 void membership_appended(struct group *g, const struct raft_entry *entries, size_t count)
 {
     struct node *n = g->node;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count && g->gid == 0; i++) {
         struct bytes data = buf_bytes(entries[i].data);
         struct msg_node_record m;
         if (entries[i].type != RAFT_ENTRY_DATA || data.n == 0 || data.p[0] != KV_CMD_NODE)
@@ -143,6 +143,8 @@ static int follow(struct group *g)
 int membership_load(struct group *g, struct errmsg *msg)
 {
     struct node *n = g->node;
+    if (g->gid != 0)
+        return 0;
     g->was_member = !n->config.join;
     int err = follow(g);
     if (err == -ERR_REMOVED)
@@ -155,7 +157,7 @@ int membership_load(struct group *g, struct errmsg *msg)
 
 void membership_applied(struct group *g)
 {
-    int err = follow(g);
+    int err = g->gid == 0 ? follow(g) : 0;
     if (err == -ERR_REMOVED)
         membership_end(g->node);
     else if (err < 0)

@@ -9,6 +9,9 @@
  * from the configuration first, so that nobody waits for one who may no longer speak. Members that
  * the cluster was made with have no record until they are removed: all know them from their file.
  *
+ * Group 0 has every node; what follows is about it. Other groups have the members that they were
+ * made with (place.h). A node with a replica of one cannot be removed.
+ *
  * Each replica follows by what it applies (membership_applied): peers come and go, and one that is
  * removed ends. Who missed its own removal is told by the first member that it meets: a hello of a
  * removed node is answered ERR_REMOVED.

@@ -7,6 +7,7 @@
 #include "cluster/node/leave.h"
 #include "cluster/node/members.h"
 #include "cluster/node/peer.h"
+#include "cluster/node/place.h"
 #include "cluster/node/snapshot.h"
 #include "cluster/node/space.h"
 
@@ -15,7 +16,8 @@
 #define LOG_KEEP_BYTES   MIB(8)
 #define LOG_KEEP_ENTRIES 4096
 /* Segments in use beyond which the group that pins the oldest one is flushed. */
-#define SEGMENTS_KEPT 4
+#define SEGMENTS_KEPT     4
+#define FLUSH_SMALL_BYTES KIB(256)
 
 void node_log(struct node *n, enum log_level level, const char *fmt, ...)
 {
@@ -98,10 +100,7 @@ static int check_recovery(struct node *n, const struct wal_recovery *rec, struct
     const char *dir = n->config.data_dir;
     if (rec->torn_tail)
         node_log(n, LOG_INFO, "the last log write was torn by the crash and cut");
-    for (size_t i = 0; i < rec->n_groups; i++)
-        if (rec->groups[i].gid != 0)
-            return errmsg_set(msg, -ERR_FORMAT, "the log in %s holds group %u, which is unknown",
-                              dir, rec->groups[i].gid);
+    n->log_known = rec->n_groups > 0;
     if (!rec->damaged)
         return 0;
     return errmsg_set(msg, -ERR_CORRUPT,
@@ -113,15 +112,19 @@ static int check_recovery(struct node *n, const struct wal_recovery *rec, struct
                                      : "it is the only replica: restore it from a backup");
 }
 
-static int open_groups(struct node *n, const struct wal_recovery *rec, struct errmsg *msg)
+/* Group 0 names the others. */
+static int open_groups(struct node *n, struct wal_recovery *rec, struct errmsg *msg)
 {
     struct group *g = NULL;
-    const struct wal_group *w = rec->n_groups > 0 ? &rec->groups[0] : NULL;
+    const struct wal_group *w = NULL;
+    for (size_t i = 0; i < rec->n_groups && !w; i++)
+        if (rec->groups[i].gid == 0)
+            w = &rec->groups[i];
     int err = group_open(n, 0, w, &g, msg);
     if (err < 0)
         return err;
     table_add(n, g);
-    return 0;
+    return place_open(n, rec, msg);
 }
 
 static int open_log(struct node *n, struct errmsg *msg)
@@ -175,6 +178,7 @@ void node_destroy(struct node *n)
     if (!n)
         return;
     table_finish(n);
+    place_finish(n);
     if (n->wal)
         wal_close(n->wal);
     if (n->members_file)
@@ -336,15 +340,24 @@ bool node_has_work(const struct node *n)
 
 /* --- time ------------------------------------------------------------------------------------- */
 
-/* One idle group must not keep every segment alive. */
+static void flush_if_small(struct group *g)
+{
+    if (g->applied > g->flushed && g->bytes_applied - g->bytes_flushed <= FLUSH_SMALL_BYTES)
+        group_want_flush(g);
+}
+
+/* Idle groups must not keep every segment alive: those with little to flush are all flushed, so
+ * that one after another of them does not hold the log for a second each. */
 static void free_segments(struct node *n)
 {
     uint64_t pinned = 0;
     if (wal_bytes(n->wal) <= SEGMENTS_KEPT * n->config.segment_bytes)
         return;
     struct group *g = node_group(n, wal_pinning_group(n->wal, &pinned));
-    if (g && pinned > 0)
-        group_want_flush(g);
+    if (!g || pinned == 0)
+        return;
+    group_want_flush(g);
+    table_each(n, flush_if_small);
 }
 
 void node_tick(struct node *n)
@@ -353,8 +366,10 @@ void node_tick(struct node *n)
     if (n->removed)
         return;
     arena_reset(&n->round);
-    if (!n->starting)
+    if (!n->starting) {
+        place_tick(n);
         table_each(n, group_tick);
+    }
     leave_tick(n);
     peers_tick(n);
     conns_tick(n);

@@ -47,6 +47,7 @@ static void note_role(struct group *g)
 void group_yield(struct group *g)
 {
     set_leading(g, false);
+    g->group_asked = 0;
     group_fail_requests(g, -ERR_NOT_LEADER);
     snapshots_stop(g);
 }
@@ -112,7 +113,7 @@ static void queue_log(struct group *g, const struct raft_persist *p)
 
 void group_collect(struct group *g)
 {
-    if (g->paused)
+    if (g->paused || g->starting)
         return;
     ASSERT(g->n_to_apply == 0);
     compact_poll(g);
@@ -224,7 +225,7 @@ void group_apply(struct group *g)
 {
     if (g->n_to_apply > 0 && !g->paused)
         apply_entries(g);
-    if (g->paused)
+    if (g->paused || g->starting)
         return;
     struct raft_status s;
     raft_get_status(g->raft, &s);
@@ -236,13 +237,15 @@ void group_apply(struct group *g)
 
 void group_persisted(struct group *g, uint64_t ticket)
 {
-    raft_persisted(g->raft, ticket);
+    if (ticket > 0)
+        raft_persisted(g->raft, ticket);
+    g->starting = false; /* whatever it was, what came before it is durable, too */
     group_touch(g);
 }
 
 bool group_has_work(const struct group *g)
 {
-    if (g->paused)
+    if (g->paused || g->starting)
         return false;
     if (raft_has_ready(g->raft) || g->new_reads->len > 0 || compact_has_work(g))
         return true;

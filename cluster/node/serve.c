@@ -5,6 +5,7 @@
 #include "cluster/node/move.h"
 #include "cluster/node/membership.h"
 #include "cluster/node/peer.h"
+#include "cluster/node/place.h"
 #include "cluster/node/request.h"
 #include "cluster/node/session.h"
 #include "cluster/node/snapshot.h"
@@ -291,6 +292,23 @@ static int on_member_change(struct conn *c, uint64_t id, struct bytes body)
     return membership_change(c, id, &m);
 }
 
+static int on_group_create(struct conn *c, uint64_t id, struct bytes body)
+{
+    struct msg_group_create m;
+    if (dec_group_create(body, &c->node->scratch, &m) < 0)
+        return MALFORMED;
+    return place_create(c, id, &m, body);
+}
+
+static int on_groups(struct conn *c, uint64_t id, struct bytes body)
+{
+    struct msg_groups m;
+    if (dec_groups(body, &c->node->scratch, &m) < 0)
+        return MALFORMED;
+    serve_groups(c, id);
+    return 0;
+}
+
 /* --- between members -------------------------------------------------------------------------- */
 
 static int on_raft(struct conn *c, uint64_t id, struct bytes body)
@@ -319,7 +337,7 @@ static int on_snap_chunk(struct conn *c, uint64_t id, struct bytes body)
     if (dec_snap_chunk(body, &c->node->scratch, &m) < 0)
         return MALFORMED;
     struct group *g = node_group(c->node, m.gid);
-    if (!g || c->node->starting)
+    if (!g || g->starting || c->node->starting)
         return 0;
     snapshot_chunk(g, c, id, &m);
     group_touch(g);
@@ -362,6 +380,8 @@ static const struct service services[] = {
     {MSG_leader_move, MAY(ROLE_ADMIN), false, on_leader_move},
     {MSG_members, ANYONE, false, on_members},
     {MSG_member_change, MAY(ROLE_ADMIN), false, on_member_change},
+    {MSG_group_create, MAY(ROLE_ADMIN), false, on_group_create},
+    {MSG_groups, ANYONE, false, on_groups},
     {MSG_raft_wire, MAY(ROLE_NODE), true, on_raft},
     {MSG_snap_chunk, MAY(ROLE_NODE), true, on_snap_chunk},
     {MSG_snap_ack, MAY(ROLE_NODE), true, on_snap_ack},

@@ -48,7 +48,8 @@ void snapshots_clean(struct group *g)
     struct node *n = g->node;
     unsigned count;
     uint64_t index;
-    const struct kv_node *known = kv_nodes(g->kv, &count, &index);
+    const struct group *g0 = g->gid == 0 ? g : node_group(n, 0);
+    const struct kv_node *known = kv_nodes(g0->kv, &count, &index);
     for (unsigned i = 0; i < n->n_peers; i++)
         send_clean(g, n->peers[i]->id);
     for (unsigned i = 0; i < count; i++)

@@ -31,9 +31,6 @@ void serve_locate(struct conn *c, uint64_t id, const struct msg_locate *m)
     CONN_ANSWER(n, c->token, locate_reply, id, &reply);
 }
 
-/* What one reply lists (msg.def.h). */
-#define STATUS_GROUPS_MAX 64
-
 /* --- status ----------------------------------------------------------------------------------- */
 
 /* Why there is no service here, or what is special; empty when all is well. */
@@ -98,7 +95,7 @@ static void fill_group(struct node *n, const struct group *g, struct group_statu
         .commit = s.commit,
         .applied = s.applied,
         .sessions = kv_sessions(g->kv),
-        .shards = n->config.shards,
+        .shards = g->gid == 0 ? n->config.shards : 0,
         .n_voters = raft_get_conf(g->raft)->n_voters,
     };
     if (s.role == RAFT_LEADER)
@@ -149,8 +146,8 @@ void serve_node_status(struct conn *c, uint64_t id)
         .node = n->config.id,
         .uptime_ms = (n->env.mono_ns(n->env.ctx) - n->created_ns) / 1000000,
         .disk_free = disk_free == SPACE_UNKNOWN ? 0 : disk_free,
-        .n_groups = MIN(n->groups->len, STATUS_GROUPS_MAX),
-        .groups = arena_array(a, STATUS_GROUPS_MAX, sizeof(*reply.groups)),
+        .n_groups = n->groups->len,
+        .groups = arena_array(a, n->groups->len, sizeof(*reply.groups)),
         .counters = arena_array(a, 64, sizeof(*reply.counters)),
     };
     raft_get_status(first->raft, &s);

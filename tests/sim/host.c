@@ -67,7 +67,8 @@ static void env_log(void *ctx, int level, const char *text)
 
 static void env_lead(void *ctx, uint32_t gid, bool leading)
 {
-    check_lead(ctx, leading);
+    if (gid == 0)
+        check_lead(ctx, leading);
 }
 
 /* --- calls into a node ------------------------------------------------------------------------ */

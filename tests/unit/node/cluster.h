@@ -40,7 +40,7 @@ struct test_node {
     struct rng rng;
     uint64_t incarnation;
     struct cluster *cluster;
-    bool leading; /* env.on_lead */
+    bool leading; /* group 0, env.on_lead */
     GString *log;
     char fatal[600];
     unsigned known;    /* bit set of the nodes that its configuration names; 0: the first ones */
