@@ -136,8 +136,8 @@ enum hello_purpose { HELLO_MAIN = 0, HELLO_BULK = 1 };
 #define LEADER_MOVE_FIELDS(F, L) F(U32, gid) F(U32, node)
 
 /* Raft between nodes: several messages of several groups may share a frame's round, not a frame.
- * reject: bit 0 that itself, bit 1 a VOTE's transfer flag, bit 2 a HEARTBEAT_RESP's lease flag, bit 3 an
- * answer's suspect flag. */
+ * reject: bit 0 that itself, bit 1 a VOTE's transfer flag, bit 3 an answer's suspect flag. hint_term:
+ * of a HEARTBEAT_RESP its promise, in ticks. */
 #define RAFT_WIRE_FIELDS(F, L)                                                                     \
     F(U32, gid) F(U8, type) F(U32, from) F(U32, to) F(U64, term) F(U64, index) F(U64, log_term)    \
     F(U64, commit) F(U8, reject) F(U64, hint) F(U64, hint_term) F(U64, read_round)                 \

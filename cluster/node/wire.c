@@ -2,7 +2,13 @@
 #include "cluster/node/wire.h"
 
 /* The bits of `reject`. */
-enum { WIRE_REJECT = 1, WIRE_TRANSFER = 2, WIRE_LEASE = 4, WIRE_SUSPECT = 8, WIRE_FLAGS = 15 };
+enum { WIRE_REJECT = 1, WIRE_TRANSFER = 2, WIRE_SUSPECT = 8, WIRE_FLAGS = 11 };
+
+/* A HEARTBEAT_RESP's promise goes in `hint_term`, which it does not use. */
+static uint64_t hint_term(const struct raft_msg *m)
+{
+    return m->type == RAFT_HEARTBEAT_RESP ? m->promise : m->hint_term;
+}
 
 void wire_put_raft(struct enc *e, struct arena *a, uint32_t gid, const struct raft_msg *m)
 {
@@ -16,9 +22,9 @@ void wire_put_raft(struct enc *e, struct arena *a, uint32_t gid, const struct ra
         .log_term = m->log_term,
         .commit = m->commit,
         .reject = (uint8_t)((m->reject ? WIRE_REJECT : 0) | (m->transfer ? WIRE_TRANSFER : 0) |
-                            (m->lease ? WIRE_LEASE : 0) | (m->suspect ? WIRE_SUSPECT : 0)),
+                            (m->suspect ? WIRE_SUSPECT : 0)),
         .hint = m->hint,
-        .hint_term = m->hint_term,
+        .hint_term = hint_term(m),
         .read_round = m->read_round,
         .n_entries = m->n_entries,
     };
@@ -44,7 +50,7 @@ static bool entry_type_known(uint8_t type)
 
 int wire_get_raft(const struct msg_raft_wire *w, struct arena *a, struct raft_msg *ret)
 {
-    if (w->type < RAFT_PREVOTE || w->type > RAFT_REPAIR_RESP || w->reject > WIRE_FLAGS)
+    if (w->type < RAFT_PREVOTE || w->type > RAFT_REPAIR_RESP || (w->reject & ~WIRE_FLAGS))
         return -ERR_INVALID;
     for (uint32_t i = 0; i < w->n_entries; i++)
         if (!entry_type_known(w->entries[i].type))
@@ -62,6 +68,7 @@ int wire_get_raft(const struct msg_raft_wire *w, struct arena *a, struct raft_ms
             .data = from->data.n > 0 ? buf_copy(from->data) : NULL,
         };
     }
+    bool answer = w->type == RAFT_HEARTBEAT_RESP;
     *ret = (struct raft_msg){
         .type = (enum raft_msg_type)w->type,
         .from = w->from,
@@ -72,10 +79,10 @@ int wire_get_raft(const struct msg_raft_wire *w, struct arena *a, struct raft_ms
         .commit = w->commit,
         .reject = w->reject & WIRE_REJECT,
         .transfer = w->reject & WIRE_TRANSFER,
-        .lease = w->reject & WIRE_LEASE,
         .suspect = w->reject & WIRE_SUSPECT,
+        .promise = answer ? (unsigned)MIN(w->hint_term, UINT_MAX) : 0,
         .hint = w->hint,
-        .hint_term = w->hint_term,
+        .hint_term = answer ? 0 : w->hint_term,
         .read_round = w->read_round,
         .entries = entries,
         .n_entries = w->n_entries,

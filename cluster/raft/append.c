@@ -209,7 +209,7 @@ void raft_handle_heartbeat_resp(struct raft *r, const struct raft_msg *m)
     progress_heard(p, m->index, r->heartbeat_ticks, r->election_ticks);
     if (m->read_round > p->read_acked) {
         p->read_acked = m->read_round;
-        if (m->lease)
+        if (m->promise >= r->election_ticks)
             p->lease_acked = m->read_round;
         raft_reads_confirm(r);
     }
@@ -301,7 +301,7 @@ void raft_handle_heartbeat(struct raft *r, const struct raft_msg *m)
     raft_send(r, (struct raft_msg){.type = RAFT_HEARTBEAT_RESP,
                                    .to = m->from,
                                    .term = r->hard.term,
-                                   .lease = r->lease,
+                                   .promise = r->lease ? r->election_ticks : 0,
                                    .index = r->matched,
                                    .hint = promised ? MIN(r->matched, r->persisted) : 0,
                                    .read_round = m->read_round});

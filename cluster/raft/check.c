@@ -95,7 +95,7 @@ int raft_check_msg(const struct raft *r, const struct raft_msg *m)
               number_ok(m->term) && number_ok(m->index) && number_ok(m->commit) &&
               number_ok(m->hint) && (m->n_entries == 0 || m->type == RAFT_APPEND) &&
               (!m->transfer || m->type == RAFT_VOTE) &&
-              (!m->lease || m->type == RAFT_HEARTBEAT_RESP) &&
+              (!m->promise || m->type == RAFT_HEARTBEAT_RESP) &&
               (!m->suspect || m->type == RAFT_APPEND_RESP || m->type == RAFT_HEARTBEAT_RESP);
     if (!ok)
         return -ERR_INVALID;

@@ -104,6 +104,7 @@ int raft_create(const struct raft_config *config, const struct raft_restore *fro
     restore(r, config, s);
     if (s->suspect)
         raft_suspect(r);
+    r->promised_until = config->promised_ticks;
     if (r->hard.term > 0 || r->suspect)
         raft_promise(r);
     raft_become_follower(r, r->hard.term, RAFT_NONE);

@@ -47,7 +47,7 @@ struct asked {
     raft_id from;
 };
 
-/* When a round began. */
+/* When a round began, by the clock. */
 struct round {
     uint64_t number, tick;
 };
@@ -76,7 +76,7 @@ struct raft {
     enum raft_role role;
     raft_id leader;
     struct raft_hard hard;
-    uint64_t now;              /* ticks since the start */
+    uint64_t now;              /* ticks since the start, those left out not counted */
     unsigned elapsed, timeout; /* ticks since the leader was heard or the election began; limit */
 
     struct raftlog log;
@@ -107,13 +107,15 @@ struct raft {
     GArray *forwards_asked;   /* struct asked: for the leader's answer, round = number */
     uint64_t forward_number;  /* newest; 0: none yet */
     uint64_t forward_at;      /* tick of the newest READ */
+    bool forwards_lost;       /* since the last ready: they never come back */
 
     bool lease; /* raft_config */
     unsigned lease_drift;
-    uint64_t promised_until; /* tick: no vote before it */
+    uint64_t clock;          /* raft_clock's ticks: what promises and leases go by */
+    uint64_t promised_until; /* by it: no vote before */
     GArray *rounds;          /* struct round, not confirmed; one a tick */
     bool lease_known;        /* a round was confirmed in this term and configuration */
-    uint64_t lease_start;    /* tick in which it began */
+    uint64_t lease_start;    /* when it began, by the clock */
     bool transfer_told;      /* TIMEOUT_NOW was sent in this term: no lease any more */
 
     bool suspect;           /* repair.c: may have forgotten a promise */

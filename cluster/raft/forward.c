@@ -53,6 +53,7 @@ void raft_forwards_tick(struct raft *r)
 
 void raft_forwards_drop(struct raft *r)
 {
+    r->forwards_lost |= r->forwards_waiting->len + r->forwards_asked->len > 0;
     g_array_set_size(r->forwards_waiting, 0);
     g_array_set_size(r->forwards_asked, 0);
 }

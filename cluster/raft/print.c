@@ -134,8 +134,8 @@ void raft_print_msg(GString *s, const struct raft_msg *m)
         put(s, "received", m->index);
         put(s, "match", m->hint);
         put(s, "round", m->read_round);
-        if (m->lease)
-            g_string_append(s, " lease");
+        if (m->promise)
+            g_string_append_printf(s, " promise=%u", m->promise);
         put_suspect(s, m);
         break;
     case RAFT_TIMEOUT_NOW:

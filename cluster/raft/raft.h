@@ -100,10 +100,10 @@ struct raft_msg {
     bool reject;
     bool transfer; /* VOTE: the leader asked for this election, hear of it though you hear the
                       leader */
-    bool lease;    /* HEARTBEAT_RESP: I promise what a lease rests on (raft_config.lease) */
     bool suspect;  /* APPEND_RESP, HEARTBEAT_RESP: count this for nothing (raft_restore.suspect) */
-    raft_index hint; /* rejecting APPEND_RESP: fast conflict back-up (paper 5.3, end);
-                        HEARTBEAT_RESP: match */
+    unsigned promise; /* HEARTBEAT_RESP: I vote for nobody for so many ticks (lease.c); 0: I may */
+    raft_index hint;  /* rejecting APPEND_RESP: fast conflict back-up (paper 5.3, end);
+                         HEARTBEAT_RESP: match */
     raft_term hint_term;
     uint64_t read_round; /* HEARTBEAT(_RESP): newest read round; READ(_RESP): the follower's; never
                             reused (raft.md 4.9); REPAIR(_RESP): of the suspect's life */
@@ -149,8 +149,9 @@ struct raft_ready {
     unsigned n_reads;
     const raft_id *snapshots; /* followers that need a snapshot; each shown once per need */
     unsigned n_snapshots;
-    bool role_changed; /* role, term or known leader differ from the last ready: the host
-                          fails its waiting proposals and reads when no longer leader */
+    bool role_changed; /* role, term or known leader differ from the last ready, or did in
+                          between: the host fails its waiting proposals and reads when no
+                          longer leader, and reads that were asked of another leader */
 };
 
 struct raft_status {
@@ -191,13 +192,14 @@ struct raft_config {
     struct rng *rng;                          /* borrowed */
     /* Reads by leader lease (dissertation 6.4.1). lease_drift_ticks: by how many ticks any two
      * nodes' clocks may differ over an election time-out; at most election_ticks - 2. What the host
-     * owes for it: ticks are of a monotonic clock and none is skipped; before each raft_step, and
-     * before raft_read and raft_read_valid, it reads that clock (after the message or request came
-     * in) and gives all ticks that are due. A leader counts only voters that have the option too,
-     * so it can be turned on node by node; a node that turns it off must first be down for an
-     * election time-out. A group of one that is created anew waits for one too. */
+     * owes for it is raft_clock. A leader counts only voters that have the option too, and no
+     * shorter an election time-out, so it can be turned on node by node. A group of one that is
+     * created anew waits for an election time-out too. */
     bool lease;
     unsigned lease_drift_ticks;
+    /* For so long after its creation this node votes for nobody: with the option turned off, or
+     * shorter times, an earlier life may have promised more than this one would. */
+    unsigned promised_ticks;
 };
 
 /* State found on disk: hard state, snapshot point (everything <= snap_index is in the state
@@ -236,7 +238,14 @@ void raft_destroy(struct raft *r);
 
 /* --- inputs --- */
 
+/* Counts for every time-out. A host that was stopped itself may leave ticks out: it read no input
+ * meanwhile, so what it did not hear says nothing of the others. */
 void raft_tick(struct raft *r);
+/* Counts for leases alone, which end whether this process runs or not: so many ticks have passed
+ * since the core was made, by a clock that never stops nor jumps (a smaller number than before is
+ * ignored). With the lease option the host reads that clock, and tells, before each raft_step
+ * (after the message came in) and before each raft_read_valid (after the read was served). */
+void raft_clock(struct raft *r, uint64_t ticks);
 
 /* A message from the network. Anything may come; nonsense (wrong `to`, impossible fields) is
  * dropped with -ERR_INVALID and changes nothing. The sender need not be a member: who asks may know
@@ -272,11 +281,12 @@ NODISCARD int raft_change_conf(struct raft *r, const struct raft_conf *to, uint6
 NODISCARD int raft_read(struct raft *r, uint64_t ctx);
 /* The same at any node: one that follows asks its leader, whose read point is confirmed in a round
  * in any case, and serves the read itself once it has applied that much. -ERR_NOT_LEADER: no leader
- * is known. ctx never comes back if role, term or leader change first (role_changed). */
+ * is known. ctx never comes back if role, term or leader change first, be it for a moment only;
+ * then role_changed is set. */
 NODISCARD int raft_read_any(struct raft *r, uint64_t ctx);
 /* After a read was served, before it is answered: was it good? A read by lease is not if the lease
- * has ended, by a clock read after it: the process may have been stopped in between (raft.md 4.10).
- * Then ask anew with raft_read. */
+ * has ended, by a clock read after it: the process may have been stopped in between (raft.md 4.10),
+ * and raft_read itself goes by the time that it was told last. Then ask anew with raft_read. */
 bool raft_read_valid(const struct raft *r, const struct raft_read *read);
 bool raft_lease_holds(const struct raft *r); /* for `status` */
 

@@ -11,7 +11,7 @@ static bool may_apply(const struct raft *r)
 static bool role_changed(const struct raft *r)
 {
     return r->shown_role != r->role || r->shown_term != r->hard.term ||
-           r->shown_leader != r->leader;
+           r->shown_leader != r->leader || r->forwards_lost;
 }
 
 bool raft_has_ready(const struct raft *r)
@@ -47,6 +47,7 @@ void raft_ready(struct raft *r, struct raft_ready *ret)
     r->shown_role = r->role;
     r->shown_term = r->hard.term;
     r->shown_leader = r->leader;
+    r->forwards_lost = false;
 
     raft_reads_begin(r);
     raft_forwards_begin(r);

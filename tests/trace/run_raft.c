@@ -198,7 +198,7 @@ static void lose_patience(struct trace *t, raft_id id)
     for (unsigned i = 0; i < g->n; i++)
         for (unsigned k = 0; k < g->election_ticks; k++)
             if (g->members[i].r && g->members[i].id != id && !g->cut[id][g->members[i].id])
-                raft_tick(g->members[i].r);
+                group_tick(&g->members[i]);
     group_settle(g);
     while (g->wire->len > 0) /* its last heartbeats are lost */
         group_deliver(g, 0, true, false);
@@ -232,7 +232,7 @@ static void do_tick(struct trace *t)
     for (uint64_t n = option_number(t, "n", 1); n > 0; n--) {
         for (unsigned i = 0; i < t->g.n; i++)
             if (t->g.members[i].r && (all || up(t, 1) == &t->g.members[i]))
-                raft_tick(t->g.members[i].r);
+                group_tick(&t->g.members[i]);
         group_settle(&t->g);
     }
 }

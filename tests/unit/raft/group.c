@@ -314,6 +314,7 @@ void group_restart(struct group *g, struct member *m)
     CHECK(g, e == 0, "node %u cannot start from its disk: %s", m->id, err_name(e));
     m->applied = m->commit = m->flushed;
     m->ticks = g->time * m->rate / 1000;
+    m->clock = 0;
     m->role = RAFT_FOLLOWER;
     m->term = d->hard.term;
 }
@@ -513,12 +514,24 @@ int group_transfer(struct group *g, struct member *m, raft_id to)
     return e;
 }
 
+void group_tick(struct member *m)
+{
+    raft_clock(m->r, ++m->clock);
+    raft_tick(m->r);
+}
+
 void group_catch_up(struct group *g, struct member *m)
 {
-    while (m->r && m->ticks < g->time * m->rate / 1000) {
-        m->ticks++;
+    uint64_t now = g->time * m->rate / 1000;
+
+    if (!m->r || m->ticks >= now)
+        return;
+    m->clock += now - m->ticks;
+    raft_clock(m->r, m->clock);
+    /* After a pause it lives through some of the ticks only. */
+    for (uint64_t n = MIN(now - m->ticks, 5); n > 0; n--)
         raft_tick(m->r);
-    }
+    m->ticks = now;
 }
 
 static int read_with(struct group *g, struct member *m, uint64_t ctx,

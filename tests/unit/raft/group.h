@@ -49,7 +49,8 @@ struct member {
     raft_index commit; /* as last seen */
     bool retired;      /* removed, and gone for ever */
     unsigned rate;     /* of its clock, in thousandths of the group's time */
-    uint64_t ticks;    /* given so far */
+    uint64_t ticks;    /* passed so far, by its clock */
+    uint64_t clock;    /* the same since it started */
     enum raft_role role;
     raft_term term;
 };
@@ -129,7 +130,9 @@ const struct raft_conf *group_conf(const struct group *g);
 bool group_is_member(const struct group *g, raft_id id);  /* of that one */
 bool group_was_member(const struct group *g, raft_id id); /* of that one or one before */
 int group_transfer(struct group *g, struct member *m, raft_id to);
-/* The ticks that are due by m's clock. Every input to a core with a lease begins with it. */
+void group_tick(struct member *m); /* one that is up */
+/* The time by m's clock, and the ticks that are due, but after a pause not all of them. Every input
+ * to a core with a lease begins with it. */
 void group_catch_up(struct group *g, struct member *m);
 /* any: also at a follower. */
 int group_read_any(struct group *g, struct member *m, uint64_t ctx);

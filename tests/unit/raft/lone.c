@@ -4,6 +4,7 @@
 
 struct rng lone_rng;
 struct buf *lone_payload;
+static uint64_t lone_clock;
 
 struct raft_entry lone_entry(raft_index index, raft_term term)
 {
@@ -32,10 +33,19 @@ struct raft *lone_node(const char *terms, raft_term t, bool lease)
     if (lone_payload == NULL)
         lone_payload = buf_copy(bytes_str("x"));
     rng_seed(&lone_rng, 1);
+    lone_clock = 0;
     for (; terms[s.n_entries]; s.n_entries++)
         e[s.n_entries] = lone_entry(s.n_entries + 1, (raft_term)(terms[s.n_entries] - '0'));
     T_OK(raft_create(&c, &s, &r));
     return r;
+}
+
+void lone_tick(struct raft *r, unsigned n)
+{
+    while (n-- > 0) {
+        raft_clock(r, ++lone_clock);
+        raft_tick(r);
+    }
 }
 
 struct raft_status lone_status(const struct raft *r)

@@ -13,6 +13,7 @@ struct raft_entry lone_entry(raft_index index, raft_term term);
 struct raft *lone_node(const char *terms, raft_term t, bool lease);
 /* Elected in term 1; its no-op is durable, and nobody has answered. */
 struct raft *lone_leader(bool lease);
+void lone_tick(struct raft *r, unsigned n); /* of the newest node; its clock runs, too */
 struct raft_status lone_status(const struct raft *r);
 /* From node 1. */
 struct raft_msg lone_append(raft_term term, raft_index prev, raft_term prev_term,

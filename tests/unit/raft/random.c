@@ -245,7 +245,7 @@ static void step(struct run *t)
                 return;
             group_catch_up(g, m);
         } else if (m->r && (m->id != t->lame || rng_chance(&t->rng, 100000)))
-            raft_tick(m->r);
+            group_tick(m);
     } else if (what < 970) {
         if (m->r)
             propose(t, m);
@@ -282,7 +282,7 @@ static bool heal(struct run *t)
     for (unsigned round = 0; round < HEAL_ROUNDS; round++) {
         for (unsigned i = 0; i < g->n; i++)
             if (g->members[i].r && !g->lease)
-                raft_tick(g->members[i].r);
+                group_tick(&g->members[i]);
         g->time += g->lease;
         for (unsigned i = 0; i < g->n; i++)
             group_catch_up(g, &g->members[i]);

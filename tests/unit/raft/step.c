@@ -495,7 +495,7 @@ TEST(nonsense_is_survived)
                                  .log_term = ANY(),
                                  .reject = rng_chance(&seed, 500000),
                                  .transfer = rng_chance(&seed, 100000),
-                                 .lease = rng_chance(&seed, 100000),
+                                 .promise = rng_chance(&seed, 100000) ? 10 : 0,
                                  .suspect = rng_chance(&seed, 300000),
                                  .hint = ANY(),
                                  .hint_term = ANY(),
