@@ -50,10 +50,12 @@ enum kv_write_op {
 #define NODE_ADDRESS_FIELDS(F, L) F(U32, node) F(BYTES, address)
 #define MEMBER_STATUS_FIELDS(F, L)                                                                 \
     F(U32, node) F(U64, match) F(U64, next) F(U8, state) F(U64, heard_ms)
+/* lease: of a leader, enum lease_state. */
+enum lease_state { LEASE_OFF = 0, LEASE_ENDED = 1, LEASE_HOLDS = 2 };
 #define GROUP_STATUS_FIELDS(F, L)                                                                  \
     F(U32, gid) F(U8, role) F(U32, leader) F(U64, term) F(U64, first) F(U64, last)                 \
     F(U64, persisted) F(U64, commit) F(U64, applied) F(U64, sessions) F(U16, shards)               \
-    F(U32, n_voters) L(member_status, members, VOTERS_MAX)
+    F(U32, n_voters) F(U8, lease) L(member_status, members, VOTERS_MAX)
 #define COUNTER_FIELDS(F, L) F(BYTES, name) F(U64, value)
 #define CHECK_BOUND_FIELDS(F, L) F(BYTES, at)
 #define CHECK_PIECE_FIELDS(F, L) F(BYTES, at) F(U64, hash) F(U64, rows) F(U64, keys) F(U64, bytes)
@@ -88,8 +90,10 @@ enum member_roles { MEMBER_VOTER = 1, MEMBER_LEAVING = 2, MEMBER_LEARNER = 4 };
 
 /* First frame of each side. node 0: a client. incarnation: random, written at init; peers refuse
  * another one under a known id. cluster 0: a client that was not told. purpose: what the dialer
- * opened the connection for; bulk keeps snapshot chunks from delaying heartbeats. */
-enum hello_purpose { HELLO_MAIN = 0, HELLO_BULK = 1 };
+ * opened the connection for; bulk keeps snapshot chunks from delaying heartbeats; of a client, read
+ * anywhere: a node that follows is to serve a TXN without writes itself, at a read point that its
+ * leader confirms, where else it would answer NOT_LEADER. */
+enum hello_purpose { HELLO_MAIN = 0, HELLO_BULK = 1, HELLO_READ_ANYWHERE = 2 };
 #define HELLO_FIELDS(F, L)                                                                         \
     F(U32, protocol) F(U64, cluster) F(U32, node) F(U64, incarnation) F(U8, purpose)               \
     F(BYTES, software)

@@ -184,8 +184,9 @@ static void print_head(const struct status *s)
 {
     printf("cluster %016" PRIx64 ": ", client_cluster(s->client));
     if (s->leader && s->quorum)
-        printf("leader n%u, term %" PRIu64 ", %u of %u voters up\n", s->leader->node,
-               s->leader->group->term, s->n_up, s->leader->group->n_voters);
+        printf("leader n%u, term %" PRIu64 ", %u of %u voters up%s\n", s->leader->node,
+               s->leader->group->term, s->n_up, s->leader->group->n_voters,
+               s->leader->group->lease == LEASE_HOLDS ? ", reads by lease" : "");
     else if (s->leader)
         printf("NO QUORUM: n%u leads in term %" PRIu64 " but hears only %u of %u voters\n",
                s->leader->node, s->leader->group->term, s->n_up, s->leader->group->n_voters);
@@ -326,6 +327,11 @@ static void json_ids(struct json *j, const struct status *s, const char *name, u
     json_close(j, ']');
 }
 
+static const char *lease_name(unsigned lease)
+{
+    return lease == LEASE_HOLDS ? "holds" : lease == LEASE_ENDED ? "ended" : "off";
+}
+
 /* Without a leader: the furthest that anybody knows of. */
 static void json_group(struct json *j, const struct status *s)
 {
@@ -357,6 +363,8 @@ static void json_group(struct json *j, const struct status *s)
     json_number(j, "shards", g.shards);
     json_number(j, "voters", g.n_voters);
     json_number(j, "voters_up", s->n_up);
+    if (s->leader)
+        json_string(j, "lease", lease_name(g.lease));
     json_bool(j, "joint", s->members.reply.joint);
     json_ids(j, s, "voter_ids", MEMBER_VOTER);
     json_ids(j, s, "learner_ids", MEMBER_LEARNER);

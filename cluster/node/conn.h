@@ -26,6 +26,7 @@ struct conn {
     char text[120]; /* for messages */
     bool dialed, greeted, closing;
     uint8_t purpose;     /* enum hello_purpose */
+    bool read_anywhere;  /* a client that asks any node for its reads */
     struct peer *peer;   /* the member at the other end (dialed: whom we expect); NULL: a client */
     uint64_t opened_at;  /* tick */
     unsigned n_requests; /* waiting here for an answer */

@@ -6,9 +6,13 @@
 #include "cluster/base/identity.h"
 
 static const char *const known_keys[] = {
-    "cluster", "node",        "data",         "listen+",  "peer+",     "ca",        "cert", "key",
-    "shards",  "election-ms", "heartbeat-ms", "job-user", "job-slots", "log-level", "join", NULL,
+    "cluster",     "node",     "data",      "listen+",     "peer+",        "ca",
+    "cert",        "key",      "shards",    "election-ms", "heartbeat-ms", "lease-reads",
+    "clock-drift", "job-user", "job-slots", "log-level",   "join",         NULL,
 };
+
+/* Percent. Twice as fast as chronyd ever slews a clock (8.3 %), and some. */
+#define CLOCK_DRIFT_DEFAULT 20
 
 /* "n3" at *at; stands behind it afterwards. 0 if it is not. */
 static uint32_t take_node(const char **at)
@@ -186,6 +190,24 @@ static int parse_times(struct daemon_conf *c, struct errmsg *msg)
     return 0;
 }
 
+/* clock-drift: by how many percent one node's clock may run faster than another's. */
+static int parse_lease(struct daemon_conf *c, struct errmsg *msg)
+{
+    uint64_t percent = CLOCK_DRIFT_DEFAULT;
+    int err = conf_bool(c->conf, "lease-reads", msg, &c->lease_reads);
+    if (err == 0)
+        err = conf_number(c->conf, "clock-drift", 1, 50, msg, &percent);
+    if (err < 0)
+        return err;
+    c->lease_drift_ticks = (unsigned)((c->election_ticks * percent + 99) / 100);
+    /* One tick is lost to rounding (cluster/raft/lease.c). */
+    if (!c->lease_reads || c->election_ticks > c->lease_drift_ticks + 1 + c->heartbeat_ticks)
+        return 0;
+    return conf_error(conf_next(c->conf, "lease-reads", NULL), msg,
+                      "lease-reads: with this election-ms, less clock-drift, a lease would end "
+                      "before the next heartbeat: lower heartbeat-ms or clock-drift");
+}
+
 static int parse_rest(struct daemon_conf *c, struct errmsg *msg)
 {
     static const char *const levels[] = {"error", "warn", "info", "debug"};
@@ -226,6 +248,8 @@ int daemon_conf_load(const char *path, struct daemon_conf *ret, struct errmsg *m
         err = parse_peers(&c, path, msg);
     if (err == 0)
         err = parse_times(&c, msg);
+    if (err == 0)
+        err = parse_lease(&c, msg);
     if (err == 0)
         err = parse_rest(&c, msg);
     if (err < 0) {

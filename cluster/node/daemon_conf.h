@@ -27,6 +27,8 @@ struct daemon_conf {
     const char *ca, *cert, *key; /* all or none */
     uint16_t shards;
     unsigned election_ticks, heartbeat_ticks;
+    bool lease_reads;
+    unsigned lease_drift_ticks;
     const char *job_user; /* NULL: nobody */
     unsigned job_slots;   /* 0: one for each processor */
     enum log_level log_level;

@@ -107,6 +107,13 @@ static void reconcile(struct group *g, const struct wal_group *w, struct raft_en
     }
 }
 
+/* A suspect replica may have lost its record of a promise, too (promise.h). */
+static unsigned promised_ticks(const struct group *g, const struct raft_restore *restore)
+{
+    const struct node *n = g->node;
+    return MAX(n->promised_ticks, restore->suspect ? n->config.election_ticks : 0);
+}
+
 static int open_core(struct group *g, const struct raft_restore *restore, struct errmsg *msg)
 {
     struct node *n = g->node;
@@ -117,6 +124,9 @@ static int open_core(struct group *g, const struct raft_restore *restore, struct
         .apply_bytes_max = APPLY_BYTES_MAX,
         .rng = n->env.rng,
         .conf = place_first_conf(g),
+        .lease = n->config.lease,
+        .lease_drift_ticks = n->config.lease_drift_ticks,
+        .promised_ticks = promised_ticks(g, restore),
     };
     struct raft_conf conf;
     struct raft_restore from = *restore;
@@ -129,6 +139,8 @@ static int open_core(struct group *g, const struct raft_restore *restore, struct
     err = raft_create(&rc, &from, &g->raft);
     if (err < 0)
         return errmsg_set(msg, err, "the log of group %u is not a log", g->gid);
+    g->clocked = rc.lease || rc.promised_ticks > 0;
+    g->clock_base = node_clock(n);
     g->term = restore->hard.term;
     g->role = RAFT_FOLLOWER;
     return 0;
@@ -287,6 +299,7 @@ void group_tick(struct group *g)
     move_tick(g);
     if (g->paused || g->starting)
         return;
+    group_clock(g);
     raft_tick(g->raft);
     campaign_at_start(g);
     membership_tick(g);
@@ -331,9 +344,26 @@ raft_id group_hint(const struct group *g)
     return s.leader == s.id && (s.role != RAFT_LEADER || silent) ? RAFT_NONE : s.leader;
 }
 
+bool group_follows(const struct group *g)
+{
+    struct raft_status s;
+    raft_get_status(g->raft, &s);
+    return !g->paused && s.leader != RAFT_NONE && s.leader != s.id &&
+           conf_has(raft_get_conf(g->raft), s.id);
+}
+
+void group_clock(struct group *g)
+{
+    if (g->clocked)
+        raft_clock(g->raft, node_clock(g->node) - g->clock_base);
+}
+
 void group_step(struct group *g, const struct raft_msg *m)
 {
-    if (g->paused || g->starting || raft_step(g->raft, m) < 0)
+    if (g->paused || g->starting)
+        return;
+    group_clock(g);
+    if (raft_step(g->raft, m) < 0)
         return;
     g->node->counters.raft_received++;
     group_touch(g);
@@ -366,13 +396,26 @@ void group_propose(struct group *g, enum kv_command cmd, struct bytes body, stru
 
 void group_read(struct group *g, struct request *r)
 {
-    if (!group_is_leader(g)) {
+    if (!group_is_leader(g) && !(r->anywhere && group_follows(g))) {
         request_fail(r, -ERR_NOT_LEADER, group_hint(g), NULL);
         return;
     }
     g->node->counters.reads++;
     g_ptr_array_add(g->new_reads, r);
     group_touch(g);
+}
+
+bool group_read_holds(struct group *g, const struct raft_read *read, struct request *r)
+{
+    if (!read->lease)
+        return true;
+    group_clock(g);
+    if (raft_read_valid(g->raft, read)) {
+        g->node->counters.lease_reads++;
+        return true;
+    }
+    g_ptr_array_add(g->new_reads, r);
+    return false;
 }
 
 static void fail_all(GPtrArray *requests, int err, uint32_t leader)

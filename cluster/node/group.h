@@ -26,10 +26,12 @@ struct session_clock;
 struct checks;
 struct member_change;
 
-/* A confirmed read point that several reads share. */
+/* A read point that several reads share. */
 struct read_batch {
-    uint64_t ctx;
-    raft_index index; /* 0: not confirmed yet */
+    struct raft_read read; /* ctx; the rest once it is confirmed */
+    bool confirmed;
+    raft_term term; /* in which it was asked */
+    bool leading;   /* by the leader itself */
     GPtrArray *requests;
 };
 
@@ -63,6 +65,8 @@ struct group {
     bool touched;  /* on the ready list (table.h) */
     bool starting; /* made while the node runs, and its first log record is not durable yet */
 
+    bool clocked;         /* the core goes by a clock: it has a lease or a promise */
+    uint64_t clock_base;  /* node_clock when it was made */
     bool leader_seen;     /* since the start */
     uint64_t campaign_at; /* tick; 0: not due yet */
     bool gave_way;        /* led when the disk became nearly full (space.h), and handed over */
@@ -120,14 +124,21 @@ void group_apply(struct group *g);
 void group_persisted(struct group *g, uint64_t ticket); /* 0: its first log record */
 bool group_has_work(const struct group *g);
 void group_step(struct group *g, const struct raft_msg *m);
+/* The core knows what time it is (raft_clock). */
+void group_clock(struct group *g);
 
 bool group_is_leader(const struct group *g);  /* of the present term, as the core sees it */
 bool group_hands_over(const struct group *g); /* its leadership, just now */
 raft_id group_hint(const struct group *g);    /* whom to ask instead, 0 unknown */
+bool group_follows(const struct group *g);    /* a leader that it could ask for a read point */
 
 /* Both take the request over; it is answered now or later. */
 void group_propose(struct group *g, enum kv_command cmd, struct bytes body, struct request *r);
+/* Waits for a read point, then serve_read gets it. Of r->anywhere also at a node that follows. */
 void group_read(struct group *g, struct request *r);
+/* True: what was just read under it may be answered. False: the lease ended meanwhile, and the
+ * request, which is taken over, waits for another read point. */
+bool group_read_holds(struct group *g, const struct raft_read *read, struct request *r);
 
 /* Answers everything that waits with -err. */
 void group_fail_requests(struct group *g, int err);

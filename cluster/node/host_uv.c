@@ -11,7 +11,8 @@
 #include "cluster/base/limits.h"
 
 /* After a pause of the process (a stopped machine, a slow sync) so many ticks are caught up with at
- * once; more would only make elections out of the past. */
+ * once; more would only make elections out of the past. What ends in any case goes by the node's
+ * clock, not by ticks (leases). */
 #define CATCH_UP_TICKS (HEARTBEAT_TICKS)
 /* More than so much, a few small entries, was written: the sync goes to another thread. */
 #define SYNC_INLINE_BYTES KIB(4)

@@ -42,6 +42,7 @@ struct request;
 
 struct node_counters {
     uint64_t rounds, log_syncs, entries_applied, reads, proposals, refused;
+    uint64_t lease_reads, follower_reads; /* answered so */
     uint64_t raft_sent, raft_dropped, raft_received;
     uint64_t snapshots_sent, snapshots_installed, flushes;
 };
@@ -58,8 +59,10 @@ struct node {
     struct net_handler handler;
     struct arena memory, scratch, round;
     struct enc out;
-    uint64_t now; /* ticks since creation: the node's only clock */
+    uint64_t now; /* ticks since creation: what the node's own times go by */
     uint64_t created_ns;
+    unsigned promised_ticks; /* promise.h */
+    bool promises_old;       /* promise.h: there are files to remove */
 
     struct wal *wal;
     GArray *gathered;  /* struct log_ticket: queued in the wal, not submitted */
@@ -105,6 +108,9 @@ struct node {
 
 void node_log(struct node *n, enum log_level level, const char *fmt, ...) PRINTF_LIKE(3, 4);
 NORETURN void node_fatal(struct node *n, int err, const char *fmt, ...) PRINTF_LIKE(3, 4);
+
+/* Ticks since creation by env.mono_ns, also those that the host left out: what leases go by. */
+uint64_t node_clock(const struct node *n);
 
 /* A log write has been under way, or has waited for room, for longer than an election time-out: a
  * core that leads steps down by itself (reference/raft.md 4.8), the status says why. */

@@ -52,7 +52,7 @@ struct daemon {
     size_t n_started;  /* of services, that are told of things */
     size_t n_stopping; /* that are being stopped */
     _Atomic bool services_stopped;
-    bool hand_over;    /* what this node leads, before the end */
+    bool hand_over; /* what this node leads, before the end */
 };
 
 /* One line, whatever is quoted in it. */
@@ -68,9 +68,10 @@ static void tell(const char *text)
 /* --- what the node asks of its host ------------------------------------------------------------
  */
 
-static uint64_t mono_ns(void *ctx)
+/* It counts what the machine sleeps: a leader that wakes up has no lease any more. */
+static uint64_t boot_ns(void *ctx)
 {
-    return clock_mono_ns();
+    return clock_boot_ns();
 }
 
 static uint64_t wall_ns(void *ctx)
@@ -192,6 +193,8 @@ static int start_node(struct daemon *d, struct errmsg *msg)
         .join = c->join,
         .election_ticks = c->election_ticks,
         .heartbeat_ticks = c->heartbeat_ticks,
+        .lease = c->lease_reads,
+        .lease_drift_ticks = c->lease_drift_ticks,
         .segment_bytes = c->ca ? 0 : PRIVATE_SEGMENT_BYTES,
     };
     const struct node_env env = {
@@ -199,7 +202,7 @@ static int start_node(struct daemon *d, struct errmsg *msg)
         .net = net_uv_net(host_net(d->host)),
         .stores = d->stores,
         .rng = &d->rng,
-        .mono_ns = mono_ns,
+        .mono_ns = boot_ns,
         .wall_ns = wall_ns,
         .fatal = on_fatal,
         .log = on_log,

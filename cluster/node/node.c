@@ -8,6 +8,7 @@
 #include "cluster/node/members.h"
 #include "cluster/node/peer.h"
 #include "cluster/node/place.h"
+#include "cluster/node/promise.h"
 #include "cluster/node/snapshot.h"
 #include "cluster/node/space.h"
 
@@ -80,6 +81,10 @@ static int check_config(const struct node_config *c, struct errmsg *msg)
     if (c->snapshot_chunk > SNAPSHOT_CHUNK)
         return errmsg_set(msg, -ERR_CONFIG, "snapshot chunks of %u bytes; at most %u",
                           c->snapshot_chunk, (unsigned)SNAPSHOT_CHUNK);
+    unsigned election = c->election_ticks ? c->election_ticks : ELECTION_TICKS;
+    if (c->lease && c->lease_drift_ticks + 2 > election)
+        return errmsg_set(msg, -ERR_CONFIG, "the clocks may differ by %u of %u ticks: no lease",
+                          c->lease_drift_ticks, election);
     return 0;
 }
 
@@ -162,6 +167,8 @@ int node_create(const struct node_config *config, const struct node_env *env, st
         err = make_dirs(n, msg);
     if (err == 0)
         err = members_load(n, msg);
+    if (err == 0)
+        err = promise_load(n, msg);
     if (err == 0)
         err = open_log(n, msg);
     if (err < 0) {
@@ -340,6 +347,11 @@ bool node_has_work(const struct node *n)
 
 /* --- time ------------------------------------------------------------------------------------- */
 
+uint64_t node_clock(const struct node *n)
+{
+    return (n->env.mono_ns(n->env.ctx) - n->created_ns) / (TICK_MS * 1000000u);
+}
+
 static void flush_if_small(struct group *g)
 {
     if (g->applied > g->flushed && g->bytes_applied - g->bytes_flushed <= FLUSH_SMALL_BYTES)
@@ -377,6 +389,7 @@ void node_tick(struct node *n)
         return;
     space_house(n);
     members_house(n);
+    promise_house(n);
     if (n->starting)
         return;
     free_segments(n);

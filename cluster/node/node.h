@@ -3,11 +3,10 @@
  * node.h - one process's share of the cluster: drives Raft groups over one log, their state stores
  * and the network (DESIGN 3.6). The same code runs in raftfsd and in the simulator.
  *
- * The host (node/host_uv.c in raftfsd, tests/sim in the simulator) calls: node_tick each TICK_MS of
- * its monotonic clock; the net handler's callbacks as input comes; and node_round after it has
- * delivered all input that was there. A round: send the appends; write and sync the log once for
- * all groups; send what waited for it; apply; reply. What arrives meanwhile is the next round's
- * batch.
+ * The host (node/host_uv.c in raftfsd, tests/sim in the simulator) calls: node_tick each TICK_MS;
+ * the net handler's callbacks as input comes; and node_round after it has delivered all input that
+ * was there. A round: send the appends; write and sync the log once for all groups; send what
+ * waited for it; apply; reply. What arrives meanwhile is the next round's batch.
  *
  * All entropy and I/O goes through node_env. One thread. A failed log write or sync, or a store
  * error, ends in env.fatal, which must not return to the node (the daemon exits, the simulator
@@ -46,6 +45,10 @@ struct node_config {
     uint64_t log_keep_bytes;
     unsigned log_keep_entries;
     unsigned snapshot_chunk, snapshot_tick_bytes;
+    /* Reads by leader lease (raft.h): by how many ticks the clocks of two nodes may differ over an
+     * election time-out. */
+    bool lease;
+    unsigned lease_drift_ticks;
 };
 
 struct node_env {
@@ -53,6 +56,8 @@ struct node_env {
     struct net *net;
     struct store_maker *stores;
     struct rng *rng;
+    /* Leases go by it: it must neither jump nor stop, not even while the process or the machine
+     * sleeps (CLOCK_BOOTTIME). */
     uint64_t (*mono_ns)(void *ctx);
     uint64_t (*wall_ns)(void *ctx); /* entry timestamps only */
     NORETURN void (*fatal)(void *ctx, int err, const char *text);
@@ -82,6 +87,8 @@ void node_destroy(struct node *n);
 /* The callbacks for the net implementation; ctx is the node. */
 const struct net_handler *node_net_handler(struct node *n);
 
+/* For each time-out of the node. After a pause of the process some ticks may be left out, or the
+ * node would call elections out of the past: it heard nothing because it did not listen. */
 void node_tick(struct node *n);
 void node_round(struct node *n);
 /* True while a round would do something without new input (e.g. a batch became ready). */

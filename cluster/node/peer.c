@@ -259,6 +259,7 @@ int peer_greet(struct conn *c, const struct msg_hello *h, struct errmsg *msg)
             return errmsg_set(msg, -ERR_WRONG_CLUSTER, "is no node");
         if (c->role == ROLE_NONE)
             c->role = ROLE_ADMIN; /* the owner of the Unix socket */
+        c->read_anywhere = h->purpose == HELLO_READ_ANYWHERE;
         c->greeted = true;
         return 0;
     }

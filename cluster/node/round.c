@@ -27,6 +27,28 @@ static void set_leading(struct group *g, bool leading)
         n->env.on_lead(n->env.ctx, g->gid, leading);
 }
 
+static void fail_batch(struct group *g, struct read_batch *b)
+{
+    for (guint i = 0; i < b->requests->len; i++)
+        request_fail(g_ptr_array_index(b->requests, i), -ERR_NOT_LEADER, group_hint(g), NULL);
+    g_ptr_array_free(b->requests, TRUE);
+    g_free(b);
+}
+
+/* What was asked of another leader, or of this one before it was lost for a moment, never comes
+ * back. What this node asks itself as the new leader does. */
+static void drop_lost_reads(struct group *g, const struct raft_status *s)
+{
+    for (GList *l = g->read_batches.head, *next; l; l = next) {
+        struct read_batch *b = l->data;
+        next = l->next;
+        if (b->leading && s->role == RAFT_LEADER && b->term == s->term)
+            continue;
+        g_queue_delete_link(&g->read_batches, l);
+        fail_batch(g, b);
+    }
+}
+
 static void note_role(struct group *g)
 {
     struct raft_status s;
@@ -42,6 +64,8 @@ static void note_role(struct group *g)
     g->leader = s.leader;
     if (was_leader && (s.role != RAFT_LEADER || other_term))
         group_yield(g);
+    else
+        drop_lost_reads(g, &s);
 }
 
 void group_yield(struct group *g)
@@ -52,24 +76,44 @@ void group_yield(struct group *g)
     snapshots_stop(g);
 }
 
+/* This node may have ceased to lead since they came. */
+static void keep_reads_for_anywhere(GPtrArray *reads, raft_id leader)
+{
+    guint kept = 0;
+    for (guint i = 0; i < reads->len; i++) {
+        struct request *r = g_ptr_array_index(reads, i);
+        if (r->anywhere)
+            g_ptr_array_index(reads, kept++) = r;
+        else
+            request_fail(r, -ERR_NOT_LEADER, leader, NULL);
+    }
+    g_ptr_array_set_size(reads, (gint)kept);
+}
+
 /* All reads that came since the last round share one read point. */
 static void ask_read_point(struct group *g)
 {
+    struct raft_status s;
     if (g->new_reads->len == 0)
         return;
-    uint64_t ctx = ++g->last_read_ctx;
-    if (raft_read(g->raft, ctx) < 0) {
-        raft_id leader = group_hint(g);
-        for (guint i = 0; i < g->new_reads->len; i++)
-            request_fail(g_ptr_array_index(g->new_reads, i), -ERR_NOT_LEADER, leader, NULL);
-        g_ptr_array_set_size(g->new_reads, 0);
+    raft_get_status(g->raft, &s);
+    bool leading = s.role == RAFT_LEADER;
+    if (!leading)
+        keep_reads_for_anywhere(g->new_reads, group_hint(g));
+    if (g->new_reads->len == 0)
         return;
-    }
     struct read_batch *b = g_new0(struct read_batch, 1);
-    b->ctx = ctx;
-    b->requests = g->new_reads;
+    *b = (struct read_batch){
+        .read.ctx = ++g->last_read_ctx,
+        .term = s.term,
+        .leading = leading,
+        .requests = g->new_reads,
+    };
     g->new_reads = g_ptr_array_new();
-    g_queue_push_tail(&g->read_batches, b);
+    if (raft_read_any(g->raft, b->read.ctx) < 0)
+        fail_batch(g, b);
+    else
+        g_queue_push_tail(&g->read_batches, b);
 }
 
 static void note_read_points(struct group *g, const struct raft_ready *rd)
@@ -77,9 +121,10 @@ static void note_read_points(struct group *g, const struct raft_ready *rd)
     for (unsigned i = 0; i < rd->n_reads; i++)
         for (GList *l = g->read_batches.head; l; l = l->next) {
             struct read_batch *b = l->data;
-            if (b->ctx != rd->reads[i].ctx)
+            if (b->read.ctx != rd->reads[i].ctx)
                 continue;
-            b->index = MAX(rd->reads[i].index, 1);
+            b->read = rd->reads[i];
+            b->confirmed = true;
             break;
         }
 }
@@ -208,14 +253,20 @@ static void apply_entries(struct group *g)
     compact_applied(g, payload);
 }
 
+static bool may_serve(const struct group *g)
+{
+    const struct read_batch *b = g_queue_peek_head((GQueue *)&g->read_batches);
+    return b && b->confirmed && b->read.index <= g->applied;
+}
+
 static void serve_read_batches(struct group *g)
 {
-    struct read_batch *b;
-    while ((b = g_queue_peek_head(&g->read_batches)) != NULL && b->index > 0 &&
-           b->index <= g->applied) {
-        g_queue_pop_head(&g->read_batches);
+    while (may_serve(g)) {
+        struct read_batch *b = g_queue_pop_head(&g->read_batches);
+        if (!b->leading)
+            g->node->counters.follower_reads += b->requests->len;
         for (guint i = 0; i < b->requests->len; i++)
-            serve_read(g, g_ptr_array_index(b->requests, i));
+            serve_read(g, g_ptr_array_index(b->requests, i), &b->read);
         g_ptr_array_free(b->requests, TRUE);
         g_free(b);
     }
@@ -249,6 +300,5 @@ bool group_has_work(const struct group *g)
         return false;
     if (raft_has_ready(g->raft) || g->new_reads->len > 0 || compact_has_work(g))
         return true;
-    const struct read_batch *b = g_queue_peek_head((GQueue *)&g->read_batches);
-    return b && b->index > 0 && b->index <= g->applied;
+    return may_serve(g);
 }

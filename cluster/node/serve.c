@@ -34,6 +34,7 @@ static int read_later(struct conn *c, struct group *g, uint64_t id, unsigned typ
     struct request *r = request_create(c->node, c, id, type, body);
     if (!r)
         return -ERR_BUSY;
+    r->anywhere = type == MSG_txn && c->read_anywhere;
     group_read(g, r);
     return 0;
 }
@@ -90,13 +91,15 @@ static int serve_txn(struct conn *c, uint64_t id, struct bytes body)
         return err;
     if (g->store_full && t.n_writes > 0 && group_is_alone(g))
         return -ERR_NO_SPACE; /* there is nobody else to ask */
+    if (t.n_writes == 0) {
+        session_heard(g->sessions, t.client);
+        return read_later(c, g, id, MSG_txn, body);
+    }
     if (!group_is_leader(g)) {
         answer_not_leader(c, id, g);
         return 0;
     }
     session_heard(g->sessions, t.client);
-    if (t.n_writes == 0)
-        return read_later(c, g, id, MSG_txn, body);
     /* A kept result is final, so it needs no read point. */
     if (g->leading && kv_result(g->kv, &t, &n->scratch, &known)) {
         enc_reset(&n->out);
@@ -111,7 +114,7 @@ static int serve_txn(struct conn *c, uint64_t id, struct bytes body)
     return propose(c, g, id, KV_CMD_TXN, body);
 }
 
-static void read_txn(struct group *g, struct request *r)
+static void read_txn(struct group *g, struct request *r, const struct raft_read *read)
 {
     struct node *n = g->node;
     struct msg_txn t;
@@ -121,6 +124,8 @@ static void read_txn(struct group *g, struct request *r)
         err = kv_read(g->kv, &t, &n->scratch, &reply);
     if (err == -ERR_IO || err == -ERR_CORRUPT)
         node_fatal(n, err, "group %u: read the state store in %s", g->gid, g->dir);
+    if (!group_read_holds(g, read, r))
+        return;
     if (err < 0) {
         request_fail(r, err, 0, NULL);
         return;
@@ -176,11 +181,14 @@ static int serve_keepalive(struct conn *c, uint64_t id, struct bytes body)
 }
 
 /* At a confirmed read point: a deposed leader must not tell a mount that its session lives. */
-static void read_keepalive(struct group *g, struct request *r)
+static void read_keepalive(struct group *g, struct request *r, const struct raft_read *read)
 {
     struct msg_keepalive m;
-    if (dec_keepalive(buf_bytes(r->body), &g->node->scratch, &m) < 0 ||
-        !kv_has_session(g->kv, m.client)) {
+    bool lives = dec_keepalive(buf_bytes(r->body), &g->node->scratch, &m) == 0 &&
+                 kv_has_session(g->kv, m.client);
+    if (!group_read_holds(g, read, r))
+        return;
+    if (!lives) {
         request_fail(r, -ERR_NO_SESSION, 0, NULL);
         return;
     }
@@ -207,11 +215,13 @@ static void list_session(void *arg, uint64_t client, struct bytes name)
     l->live[l->n++] = (struct counter){.name = name, .value = client};
 }
 
-static void read_session_list(struct group *g, struct request *r)
+static void read_session_list(struct group *g, struct request *r, const struct raft_read *read)
 {
     struct arena *a = &g->node->scratch;
     struct session_listing l = {arena_array(a, kv_sessions(g->kv) + 1, sizeof(*l.live)), 0};
     kv_each_session(g->kv, list_session, &l);
+    if (!group_read_holds(g, read, r))
+        return;
     if (l.n > SESSIONS_MAX) { /* of a store that a version with a higher limit wrote */
         /* A cut list would make living sessions look dead. */
         request_fail(r, -ERR_TOO_BIG, 0, "more sessions than one answer holds");
@@ -432,21 +442,21 @@ void serve_frame(struct conn *c, unsigned type, uint64_t id, struct bytes body)
     conn_close(c, LOG_WARN, why);
 }
 
-void serve_read(struct group *g, struct request *r)
+void serve_read(struct group *g, struct request *r, const struct raft_read *read)
 {
     arena_reset(&g->node->scratch);
     switch (r->type) {
     case MSG_txn:
-        read_txn(g, r);
+        read_txn(g, r, read);
         return;
     case MSG_wait:
-        wait_enter(g->waits, r);
+        wait_enter(g->waits, r, read);
         return;
     case MSG_keepalive:
-        read_keepalive(g, r);
+        read_keepalive(g, r, read);
         return;
     default:
         ASSERT(r->type == MSG_session_list); /* no other type is parked */
-        read_session_list(g, r);
+        read_session_list(g, r, read);
     }
 }

@@ -13,8 +13,8 @@
 
 void serve_frame(struct conn *c, unsigned type, uint64_t id, struct bytes body);
 
-/* Runs a request that waited for a read point; takes it over. */
-void serve_read(struct group *g, struct request *r);
+/* Runs a request that waited for a read point, which is there now; takes it over. */
+void serve_read(struct group *g, struct request *r, const struct raft_read *read);
 
 /* status.c */
 void serve_locate(struct conn *c, uint64_t id, const struct msg_locate *m);

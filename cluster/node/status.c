@@ -80,7 +80,15 @@ static void fill_members(struct node *n, const struct group *g, struct group_sta
         };
 }
 
-static void fill_group(struct node *n, const struct group *g, struct group_status *ret)
+static enum lease_state lease_of(struct node *n, struct group *g)
+{
+    if (!n->config.lease)
+        return LEASE_OFF;
+    group_clock(g);
+    return raft_lease_holds(g->raft) ? LEASE_HOLDS : LEASE_ENDED;
+}
+
+static void fill_group(struct node *n, struct group *g, struct group_status *ret)
 {
     struct raft_status s;
     raft_get_status(g->raft, &s);
@@ -98,8 +106,10 @@ static void fill_group(struct node *n, const struct group *g, struct group_statu
         .shards = g->gid == 0 ? n->config.shards : 0,
         .n_voters = raft_get_conf(g->raft)->n_voters,
     };
-    if (s.role == RAFT_LEADER)
-        fill_members(n, g, ret);
+    if (s.role != RAFT_LEADER)
+        return;
+    ret->lease = (uint8_t)lease_of(n, g);
+    fill_members(n, g, ret);
 }
 
 static uint32_t fill_counters(struct node *n, struct counter *ret, uint32_t max)
@@ -118,6 +128,8 @@ static uint32_t fill_counters(struct node *n, struct counter *ret, uint32_t max)
         {"entries_applied", c->entries_applied},
         {"proposals", c->proposals},
         {"reads", c->reads},
+        {"lease_reads", c->lease_reads},
+        {"follower_reads", c->follower_reads},
         {"refused", c->refused},
         {"waits", waits},
         {"connections", g_queue_get_length(&n->conn_list)},

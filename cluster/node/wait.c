@@ -112,7 +112,7 @@ static void answer(struct request *r, int got, const struct msg_txn_reply *reply
     request_destroy(r);
 }
 
-void wait_enter(struct wait_table *w, struct request *r)
+void wait_enter(struct wait_table *w, struct request *r, const struct raft_read *read)
 {
     struct msg_wait m;
     struct msg_txn_reply reply;
@@ -122,6 +122,8 @@ void wait_enter(struct wait_table *w, struct request *r)
         return;
     }
     int got = look(w, m.key, m.version, &reply);
+    if (!group_read_holds(w->group, read, r))
+        return;
     if (got != 0) {
         answer(r, got, &reply);
         return;

@@ -14,8 +14,8 @@
 struct wait_table *waits_create(struct group *g);
 void waits_destroy(struct wait_table *w);
 
-/* At a confirmed read point; takes the request over. */
-void wait_enter(struct wait_table *w, struct request *r);
+/* At a read point; takes the request over. */
+void wait_enter(struct wait_table *w, struct request *r, const struct raft_read *read);
 /* From kv's sink: only marks; the state is between two entries. */
 void wait_changed(struct wait_table *w, struct bytes key);
 /* After an apply: answers the marked ones. */

@@ -211,6 +211,8 @@ void raft_reads_confirm(struct raft *r); /* a quorum may have answered a round *
 void raft_reads_drop(struct raft *r);
 bool raft_reads_ready(const struct raft *r);
 void raft_round_begin(struct raft *r);
+/* A confirmed read point; to RAFT_NONE: this host's own. */
+void raft_read_answer(struct raft *r, raft_id to, uint64_t ctx, raft_index index);
 
 /* forward.c */
 void raft_forwards_begin(struct raft *r); /* asks the leader for all that waits */

@@ -64,7 +64,12 @@ void raft_handle_read(struct raft *r, const struct raft_msg *m)
 {
     struct asking a = {.ctx = m->read_round, .from = m->from};
 
-    if (r->role == RAFT_LEADER && quorum_is_member(&r->conf, m->from))
+    if (r->role != RAFT_LEADER || !quorum_is_member(&r->conf, m->from))
+        return;
+    /* The clock was read after the question came, so nobody else had committed anything by then. */
+    if (raft_lease_holds(r))
+        raft_read_answer(r, a.from, a.ctx, r->commit);
+    else
         g_array_append_val(r->reads_waiting, a);
 }
 

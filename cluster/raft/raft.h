@@ -279,10 +279,10 @@ NODISCARD int raft_change_conf(struct raft *r, const struct raft_conf *to, uint6
  * -ERR_NOT_LEADER also before the own-term no-op commits is NOT returned: the read waits for it.
  * All reads of one round share one heartbeat exchange. */
 NODISCARD int raft_read(struct raft *r, uint64_t ctx);
-/* The same at any node: one that follows asks its leader, whose read point is confirmed in a round
- * in any case, and serves the read itself once it has applied that much. -ERR_NOT_LEADER: no leader
- * is known. ctx never comes back if role, term or leader change first, be it for a moment only;
- * then role_changed is set. */
+/* The same at any node: one that follows asks its leader, whose answer is final, be it confirmed in
+ * a round or by lease, and serves the read itself once it has applied that much. -ERR_NOT_LEADER:
+ * no leader is known. ctx never comes back if role, term or leader change first, be it for a moment
+ * only; then role_changed is set. */
 NODISCARD int raft_read_any(struct raft *r, uint64_t ctx);
 /* After a read was served, before it is answered: was it good? A read by lease is not if the lease
  * has ended, by a clock read after it: the process may have been stopped in between (raft.md 4.10),

@@ -65,18 +65,18 @@ static uint64_t read_acked(const void *ctx, raft_id voter)
     return p->suspect ? 0 : p->read_acked;
 }
 
-static void answer(struct raft *r, const struct asked *a)
+void raft_read_answer(struct raft *r, raft_id to, uint64_t ctx, raft_index index)
 {
-    struct raft_read done = {.ctx = a->ctx, .index = a->index, .term = r->hard.term};
+    struct raft_read done = {.ctx = ctx, .index = index, .term = r->hard.term};
 
-    if (a->from == RAFT_NONE)
+    if (to == RAFT_NONE)
         g_array_append_val(r->reads_done, done);
     else
         raft_send(r, (struct raft_msg){.type = RAFT_READ_RESP,
-                                       .to = a->from,
+                                       .to = to,
                                        .term = r->hard.term,
-                                       .index = a->index,
-                                       .read_round = a->ctx});
+                                       .index = index,
+                                       .read_round = ctx});
 }
 
 void raft_reads_confirm(struct raft *r)
@@ -88,7 +88,7 @@ void raft_reads_confirm(struct raft *r)
         const struct asked *a = &g_array_index(r->reads_asked, struct asked, n);
         if (a->round > round)
             break;
-        answer(r, a);
+        raft_read_answer(r, a->from, a->ctx, a->index);
         n++;
     }
     if (n > 0)

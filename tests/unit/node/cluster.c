@@ -171,7 +171,7 @@ static void deliver(struct cluster *c)
 static uint64_t env_mono(void *ctx)
 {
     struct test_node *tn = ctx;
-    return tn->cluster->now * TICK_MS * 1000000u;
+    return (tn->cluster->now + tn->slept) * TICK_MS * 1000000u;
 }
 
 static uint64_t env_wall(void *ctx)
@@ -229,6 +229,8 @@ int cluster_try_start(struct cluster *c, unsigned id, struct errmsg *msg)
         .join = tn->known != 0,
         .flush_log_bytes = c->options.flush_log_bytes,
         .rows_held = c->options.rows_held,
+        .lease = c->options.lease,
+        .lease_drift_ticks = 2,
         .segment_bytes = c->options.segment_bytes ? c->options.segment_bytes : MIB(1),
     };
     const struct node_env env = {
@@ -462,15 +464,27 @@ struct test_client *client_raw(struct cluster *c, unsigned id, const struct net_
     return k;
 }
 
-struct test_client *client_connect(struct cluster *c, unsigned id, enum role role, bool read_only)
+static struct test_client *greet(struct cluster *c, unsigned id, const struct net_peer *peer,
+                                 enum hello_purpose purpose)
 {
-    struct net_peer peer = {role, 0, read_only, -1, "a client"};
-    struct test_client *k = client_raw(c, id, &peer);
-    struct msg_hello hello = {.protocol = 1, .cluster = CLUSTER_ID};
+    struct test_client *k = client_raw(c, id, peer);
+    struct msg_hello hello = {.protocol = 1, .cluster = CLUSTER_ID, .purpose = (uint8_t)purpose};
     struct enc e = {0};
     FRAME(&e, hello, 0, &hello);
     client_send(k, &e);
     return k;
+}
+
+struct test_client *client_connect(struct cluster *c, unsigned id, enum role role, bool read_only)
+{
+    struct net_peer peer = {role, 0, read_only, -1, "a client"};
+    return greet(c, id, &peer, HELLO_MAIN);
+}
+
+struct test_client *client_connect_anywhere(struct cluster *c, unsigned id)
+{
+    struct net_peer peer = {ROLE_CLIENT, 0, false, -1, "a client"};
+    return greet(c, id, &peer, HELLO_READ_ANYWHERE);
 }
 
 void client_hang_up(struct test_client *k)
@@ -581,12 +595,30 @@ unsigned client_put(struct test_client *k, uint64_t client, uint64_t seq, const 
     return frame_status(k->cluster, client_wait(k, id), NULL);
 }
 
-unsigned client_get(struct test_client *k, const char *key, const char **ret, uint64_t *ret_version)
+uint64_t client_ask_get(struct test_client *k, const char *key)
 {
     struct kv_read r = {.op = KV_GET, .key = test_key(k->cluster, key)};
     struct msg_txn txn = {.n_reads = 1, .reads = &r};
+    return CLIENT_ASK(k, txn, &txn);
+}
+
+uint64_t client_counter(struct test_client *k, const char *name)
+{
+    const struct msg_node_status ask = {0};
+    struct msg_node_status_reply reply;
+    struct frame f = client_wait(k, CLIENT_ASK(k, node_status, &ask));
+    T_OK(dec_node_status_reply(f.body, &k->cluster->arena, &reply));
+    for (uint32_t i = 0; i < reply.n_counters; i++)
+        if (bytes_eq(reply.counters[i].name, bytes_str(name)))
+            return reply.counters[i].value;
+    fail_msg("there is no counter %s", name);
+    return 0;
+}
+
+unsigned client_get(struct test_client *k, const char *key, const char **ret, uint64_t *ret_version)
+{
     struct msg_txn_reply reply = {0};
-    unsigned status = frame_status(k->cluster, client_wait(k, CLIENT_ASK(k, txn, &txn)), &reply);
+    unsigned status = frame_status(k->cluster, client_wait(k, client_ask_get(k, key)), &reply);
     if (status != 0)
         return status;
     assert_int_equal(reply.n_reads, 1);

@@ -24,6 +24,7 @@ struct cluster_options {
     uint64_t flush_log_bytes; /* 0: the node's default */
     unsigned rows_held;       /* 0: the node's default */
     uint64_t segment_bytes;   /* 0: 1 MiB */
+    bool lease;               /* of nodes that start from now on; clocks may differ by 2 ticks */
 };
 
 struct test_conn;
@@ -34,7 +35,8 @@ struct test_node {
     struct disk *disk; /* disk_posix with some calls replaced */
     struct disk_ops disk_ops, real_disk;
     bool hold_syncs, full;
-    GQueue held; /* struct held_sync */
+    uint64_t slept; /* ticks that its clock made while it did not run */
+    GQueue held;    /* struct held_sync */
     struct store_mem_disk *mem;
     struct store_maker *stores;
     struct rng rng;
@@ -93,6 +95,8 @@ void test_disk_crash(struct test_node *tn); /* what was held never completes */
 
 /* A connection of a client (or of whoever a test plays), greeted. */
 struct test_client *client_connect(struct cluster *c, unsigned id, enum role role, bool read_only);
+/* One that wants its reads from this very node. */
+struct test_client *client_connect_anywhere(struct cluster *c, unsigned id);
 /* The same without a word: the test sends its own first frame. */
 struct test_client *client_raw(struct cluster *c, unsigned id, const struct net_peer *peer);
 void client_hang_up(struct test_client *k);
@@ -120,5 +124,7 @@ unsigned client_put(struct test_client *k, uint64_t client, uint64_t seq, const 
                     const char *value);
 unsigned client_get(struct test_client *k, const char *key, const char **ret,
                     uint64_t *ret_version);
+uint64_t client_ask_get(struct test_client *k, const char *key);
+uint64_t client_counter(struct test_client *k, const char *name); /* of its node's status */
 unsigned frame_status(struct cluster *c, struct frame f, struct msg_txn_reply *ret);
 struct bytes test_key(struct cluster *c, const char *name); /* in shard 1 */

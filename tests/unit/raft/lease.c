@@ -330,6 +330,30 @@ TEST(a_leader_asks_nobody)
     raft_destroy(r);
 }
 
+static void ask_as_follower(struct raft *r, struct raft_msg *ret_last)
+{
+    struct raft_msg m = {.type = RAFT_READ, .from = 1, .to = 2, .term = 1, .read_round = 5};
+
+    lone_settle(r, NULL);
+    T_OK(raft_step(r, &m));
+    lone_settle(r, ret_last);
+}
+
+TEST(a_followers_question_is_answered_at_once_while_a_lease_holds)
+{
+    struct raft *r = leader_with_answer(10);
+    struct raft_msg last = {0};
+
+    raft_clock(r, 3 + 6);
+    ask_as_follower(r, &last);
+    assert_int_equal(last.type, RAFT_READ_RESP);
+    assert_int_equal(last.index, 1);
+    raft_clock(r, 3 + 7);
+    ask_as_follower(r, &last);
+    assert_int_equal(last.type, RAFT_HEARTBEAT);
+    raft_destroy(r);
+}
+
 TEST(a_strangers_question_is_not_answered)
 {
     struct raft *r = lone_leader(false);
@@ -357,4 +381,5 @@ T_MAIN(T(a_promise_outlives_its_term),
        T(a_drift_that_leaves_no_lease_is_refused),
        T(an_answer_to_what_was_not_asked_serves_nothing), T(numbers_of_another_life_do_not_fit),
        T(a_question_that_was_dropped_for_a_moment_is_told), T(a_leader_asks_nobody),
+       T(a_followers_question_is_answered_at_once_while_a_lease_holds),
        T(a_strangers_question_is_not_answered))
