@@ -59,7 +59,8 @@ static void applied(struct kv *kv, const struct kv_entry *e)
     put_le64(p, e->index);
     put_le64(p + 8, e->term);
     put_le64(p + 16, e->time_ns);
-    round_put(&kv->round, layout_applied_key(&kv->arena), bytes_of(p, sizeof(p)));
+    round_put_at(&kv->round, &kv->applied_at, layout_applied_key(&kv->arena),
+                 bytes_of(p, sizeof(p)));
     if (!kv->formatted)
         put_format(kv);
     kv->index = e->index;
@@ -71,17 +72,18 @@ static void applied(struct kv *kv, const struct kv_entry *e)
 
 static int counter_next(struct kv *kv, unsigned shard, uint64_t *ret)
 {
+    struct counter_state *counter = &kv->counters[shard];
     struct bytes value;
 
-    if (kv->counters[shard] == COUNTER_UNKNOWN) {
+    if (counter->value == COUNTER_UNKNOWN) {
         int err = round_get(&kv->round, layout_counter_key(&kv->arena, shard), &kv->arena, &value);
         if (err && err != -ERR_NOT_FOUND)
             return err;
         if (!err && value.n != 8)
             return -ERR_CORRUPT;
-        kv->counters[shard] = err ? 0 : get_le64(value.p);
+        counter->value = err ? 0 : get_le64(value.p);
     }
-    *ret = kv->counters[shard] + 1;
+    *ret = counter->value + 1;
     return 0;
 }
 
@@ -113,11 +115,13 @@ static void put_counters(struct kv *kv, const struct msg_txn_reply *reply)
 {
     for (unsigned i = 0; i < reply->n_versions; i++) {
         const struct kv_version *v = &reply->versions[i];
+        struct counter_state *counter = &kv->counters[v->shard];
         uint8_t p[8];
 
         put_le64(p, v->version);
-        round_put(&kv->round, layout_counter_key(&kv->arena, v->shard), bytes_of(p, sizeof(p)));
-        kv->counters[v->shard] = v->version;
+        round_put_at(&kv->round, &counter->at, layout_counter_key(&kv->arena, v->shard),
+                     bytes_of(p, sizeof(p)));
+        counter->value = v->version;
     }
 }
 
@@ -148,8 +152,7 @@ static void put_result(struct kv *kv, const struct msg_txn *t, unsigned shard, s
     if (row.n == 0)
         round_put(&kv->round, layout_trace_key(&kv->arena, t->client, shard), BYTES_NONE);
     result_add(row, t->seq, t->acked_below, enc_view(&kv->reply), &kv->row);
-    round_put(&kv->round, layout_result_key(&kv->arena, shard, t->client), enc_view(&kv->row));
-    results_put(&kv->results, shard, t->client, enc_view(&kv->row));
+    results_put(&kv->results, shard, t->client, &kv->arena, enc_view(&kv->row));
 }
 
 /* An outcome that is not a result: nothing is kept, the same request may come again. */

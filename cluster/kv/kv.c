@@ -110,9 +110,9 @@ int kv_open(struct store *store, uint32_t gid, uint16_t shards, struct kv **ret,
     kv->watches = g_hash_table_new_full(watch_hash, watch_equal, watch_free, NULL);
     kv->notices = g_array_new(false, false, sizeof(struct notice));
     kv->range = g_array_new(false, false, sizeof(unsigned));
-    kv->counters = g_new(uint64_t, shards);
+    kv->counters = g_new0(struct counter_state, shards);
     for (unsigned i = 0; i < shards; i++)
-        kv->counters[i] = COUNTER_UNKNOWN;
+        kv->counters[i].value = COUNTER_UNKNOWN;
 
     int err = load_records(kv, msg);
     if (err)

@@ -3,8 +3,9 @@
 
 #include "cluster/base/codec.h"
 
-#define PLACES_MIN  64   /* a power of two */
-#define PLACES_KEEP 4096 /* a table grown beyond this by one large transaction is given back */
+#define PLACES_MIN 64 /* a power of two */
+/* A table grown beyond this by one large transaction is given back. A full round (round.c) fits. */
+#define PLACES_KEEP 16384
 
 static void places_alloc(struct overlay *o, uint32_t n)
 {

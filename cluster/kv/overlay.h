@@ -41,6 +41,11 @@ static inline struct overlay_slot *overlay_at(struct overlay *o, unsigned i)
     return &g_array_index(o->slots, struct overlay_slot, i);
 }
 
+static inline unsigned overlay_index(const struct overlay *o, const struct overlay_slot *slot)
+{
+    return (unsigned)(slot - (const struct overlay_slot *)(const void *)o->slots->data);
+}
+
 /* NULL if the key was not touched. Slots move when one is added: keep indices, not pointers. */
 struct overlay_slot *overlay_find(struct overlay *o, struct bytes key);
 /* The key's slot; a new one is absent and clean. `key` must live on. */

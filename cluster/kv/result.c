@@ -88,13 +88,29 @@ static struct results_slot *slot_of(struct results *r, unsigned shard, uint64_t 
     return &r->slots[(h >> 32) % SLOTS];
 }
 
+static bool is_of(const struct results_slot *slot, unsigned shard, uint64_t client)
+{
+    return slot->used && slot->shard == shard && slot->client == client;
+}
+
+static void keep(struct results_slot *slot, unsigned shard, uint64_t client, struct bytes row)
+{
+    if (!is_of(slot, shard, client))
+        slot->at = (struct round_place){0};
+    slot->client = client;
+    slot->shard = shard;
+    slot->used = true;
+    enc_reset(&slot->row);
+    enc_raw(&slot->row, row.p, row.n);
+}
+
 int results_get(struct results *r, unsigned shard, uint64_t client, struct arena *a,
                 struct bytes *ret_row)
 {
     struct results_slot *slot = slot_of(r, shard, client);
     struct bytes row;
 
-    if (slot->used && slot->shard == shard && slot->client == client) {
+    if (is_of(slot, shard, client)) {
         *ret_row = enc_view(&slot->row);
         return 0;
     }
@@ -104,25 +120,25 @@ int results_get(struct results *r, unsigned shard, uint64_t client, struct arena
     if (!err && row.n == 0)
         return -ERR_CORRUPT;
     *ret_row = err ? BYTES_NONE : row;
-    results_put(r, shard, client, *ret_row);
+    if (ret_row->n <= CACHED_ROW_MAX)
+        keep(slot, shard, client, *ret_row);
     return 0;
 }
 
-void results_put(struct results *r, unsigned shard, uint64_t client, struct bytes row)
+void results_put(struct results *r, unsigned shard, uint64_t client, struct arena *a,
+                 struct bytes row)
 {
     struct results_slot *slot = slot_of(r, shard, client);
-    bool same = slot->used && slot->shard == shard && slot->client == client;
+    struct bytes key = layout_result_key(a, shard, client);
 
     if (row.n > CACHED_ROW_MAX) { /* large replies are rare, and seldom asked for again */
-        if (same)
+        round_put(r->round, key, row);
+        if (is_of(slot, shard, client))
             slot->used = false;
         return;
     }
-    slot->client = client;
-    slot->shard = shard;
-    slot->used = true;
-    enc_reset(&slot->row);
-    enc_raw(&slot->row, row.p, row.n);
+    keep(slot, shard, client, row);
+    round_put_at(r->round, &slot->at, key, row);
 }
 
 void results_forget(struct results *r, uint64_t client)

@@ -40,7 +40,8 @@ struct results {
         uint64_t client;
         unsigned shard;
         bool used;
-        struct enc row; /* empty: the store has none */
+        struct enc row;        /* empty: the store has none */
+        struct round_place at; /* of the row, in the round */
     } * slots;
 };
 
@@ -49,7 +50,8 @@ void results_finish(struct results *r);
 /* The row, borrowed from cache or arena until the next call; empty if there is none. */
 NODISCARD int results_get(struct results *r, unsigned shard, uint64_t client, struct arena *a,
                           struct bytes *ret_row);
-/* The round now holds this row. */
-void results_put(struct results *r, unsigned shard, uint64_t client, struct bytes row);
+/* Into round and cache. */
+void results_put(struct results *r, unsigned shard, uint64_t client, struct arena *a,
+                 struct bytes row);
 /* The client's rows are gone. */
 void results_forget(struct results *r, uint64_t client);

@@ -12,6 +12,7 @@ void round_init(struct round *r, struct store *store)
         .store = store,
         .batch = g_array_new(false, false, sizeof(struct store_write)),
         .rows_max = ROWS_MAX,
+        .number = 1,
     };
     overlay_init(&r->rows);
 }
@@ -42,18 +43,19 @@ int round_get(struct round *r, struct bytes key, struct arena *a, struct bytes *
 /* The row's slot; its key is copied when it is new. */
 static struct overlay_slot *slot_of(struct round *r, struct bytes key)
 {
-    struct overlay_slot *slot = overlay_find(&r->rows, key);
+    unsigned before = r->rows.slots->len;
+    struct overlay_slot *slot = overlay_touch(&r->rows, key);
 
-    if (slot)
-        return slot;
-    r->bytes += key.n;
-    return overlay_touch(&r->rows, arena_copy(&r->arena, key));
+    if (r->rows.slots->len > before) {
+        r->bytes += key.n;
+        slot->key = arena_copy(&r->arena, key);
+    }
+    return slot;
 }
 
 /* Makes the row n bytes long, for the caller to fill: where it was, if there is room. */
-static uint8_t *row_of(struct round *r, struct bytes key, size_t n)
+static uint8_t *row_of(struct round *r, struct overlay_slot *slot, size_t n)
 {
-    struct overlay_slot *slot = slot_of(r, key);
     uint8_t *p = (uint8_t *)slot->data.p;
 
     if (n > slot->room || slot->room == 0) {
@@ -66,17 +68,33 @@ static uint8_t *row_of(struct round *r, struct bytes key, size_t n)
     return p;
 }
 
-void round_put(struct round *r, struct bytes key, struct bytes value)
+static void put(struct round *r, struct overlay_slot *slot, struct bytes value)
 {
-    uint8_t *p = row_of(r, key, value.n);
+    uint8_t *p = row_of(r, slot, value.n);
 
     if (value.n)
         memcpy(p, value.p, value.n);
 }
 
+void round_put(struct round *r, struct bytes key, struct bytes value)
+{
+    put(r, slot_of(r, key), value);
+}
+
+void round_put_at(struct round *r, struct round_place *at, struct bytes key, struct bytes value)
+{
+    if (at->number == r->number) {
+        put(r, overlay_at(&r->rows, at->slot), value);
+        return;
+    }
+    struct overlay_slot *slot = slot_of(r, key);
+    *at = (struct round_place){r->number, overlay_index(&r->rows, slot)};
+    put(r, slot, value);
+}
+
 void round_put_value(struct round *r, struct bytes key, uint64_t version, struct bytes data)
 {
-    uint8_t *p = row_of(r, key, VALUE_HEAD + data.n);
+    uint8_t *p = row_of(r, slot_of(r, key), VALUE_HEAD + data.n);
 
     layout_value_head(p, version);
     if (data.n)
@@ -183,5 +201,6 @@ int round_write(struct round *r)
     overlay_reset(&r->rows);
     arena_reset(&r->arena);
     r->bytes = 0;
+    r->number++;
     return 0;
 }

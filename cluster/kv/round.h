@@ -26,6 +26,13 @@ struct round {
     struct arena arena;  /* keys and values */
     size_t bytes;        /* in it */
     unsigned rows_max;   /* it is full with so many */
+    uint64_t number;     /* steps when they are written */
+};
+
+/* Of one row, owned by whoever puts it. Zero: not known. */
+struct round_place {
+    uint64_t number; /* of the round that it is in */
+    unsigned slot;
 };
 
 void round_init(struct round *r, struct store *store);
@@ -34,6 +41,9 @@ void round_finish(struct round *r);
 /* As the store's get: the value is copied into the arena. */
 NODISCARD int round_get(struct round *r, struct bytes key, struct arena *a, struct bytes *ret);
 void round_put(struct round *r, struct bytes key, struct bytes value);
+/* The same for a row that is put again and again: `at` remembers where it lies, so that most of the
+ * time it need not be searched. */
+void round_put_at(struct round *r, struct round_place *at, struct bytes key, struct bytes value);
 /* A value of the data table: the head and `data` in one. */
 void round_put_value(struct round *r, struct bytes key, uint64_t version, struct bytes data);
 void round_delete(struct round *r, struct bytes key);

@@ -33,10 +33,11 @@ struct kv {
     struct enc conf; /* of the newest configuration entry */
     uint64_t conf_index;
     struct results results;
-    uint64_t *counters;  /* by shard, as in the store; COUNTER_UNKNOWN: not read yet */
-    GHashTable *watches; /* struct watch by its key */
+    struct counter_state *counters; /* by shard */
+    GHashTable *watches;            /* struct watch by its key */
 
-    struct round round;         /* what the store does not have yet */
+    struct round round; /* what the store does not have yet */
+    struct round_place applied_at;
     GArray *notices;            /* struct notice, for the sink before kv_apply returns */
     struct arena notices_arena; /* their bytes */
     size_t notices_bytes;
@@ -51,6 +52,11 @@ struct kv {
     /* Reads have their own: a sink's callback may read. */
     struct overlay read_overlay;
     GArray *range; /* of DELETE_RANGE, see txn.h */
+};
+
+struct counter_state {
+    uint64_t value; /* COUNTER_UNKNOWN: not read yet */
+    struct round_place at;
 };
 
 struct notice {
