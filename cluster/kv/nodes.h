@@ -5,8 +5,8 @@
  *
  * A node's life: absent - member, under one address - removed. There is no way back: an id that was
  * given to a node is never given to another one, or a node that comes back from the dead would be
- * taken for it (DESIGN 3.5). Members that the cluster was made with are absent until they are
- * removed: they are in everybody's configuration.
+ * taken for it (DESIGN 3.5). Members that the cluster was made with are absent until their removal
+ * begins: they are in everybody's configuration.
  *
  * Addresses live as long as this (a chunk each); threads: one.
  */

@@ -11,7 +11,7 @@
 /* A core that is busy with something else is asked again, each tick, for so long. */
 #define BUSY_MS 3000
 
-enum step { STEP_RECORD, STEP_CONF, STEP_DONE };
+enum step { STEP_KNOWN, STEP_CONF, STEP_REMOVED, STEP_DONE };
 
 struct member_change {
     struct request *request;
@@ -139,6 +139,16 @@ static int check_id(uint32_t id, struct errmsg *msg)
     return 0;
 }
 
+/* "": it is not known. */
+static const char *address_of(const struct node *n, uint32_t id)
+{
+    const char *at;
+    for (unsigned i = 0; i <= n->n_peers; i++)
+        if (peer_nth(n, i, &at) == id)
+            return at;
+    return "";
+}
+
 static int check_address(struct node *n, uint32_t id, const char *address, struct errmsg *msg)
 {
     struct addr addr;
@@ -254,6 +264,8 @@ static int check_remove(struct group *g, uint32_t id, struct errmsg *msg)
     struct node *n = g->node;
     if (membership_was_removed(n, id))
         return 1;
+    if (!conf_has(now, id) && id == n->config.id)
+        return errmsg_set(msg, -ERR_BUSY, "n%u is on its way out: ask again, its successor", id);
     if (!conf_has(now, id))
         return peer_find(n, id) ? 0 : errmsg_set(msg, -ERR_NOT_FOUND, "n%u is no member", id);
     if (!is_voter(now, id))
@@ -300,18 +312,19 @@ static int check(struct group *g, const struct msg_member_change *m, const char 
 
 /* --- steps ------------------------------------------------------------------------------------ */
 
-static enum step first_step(enum member_op op)
+/* Of the first members there is no record yet: whoever joined meanwhile has never heard of them,
+ * and could not go on with a removal that was interrupted. */
+static enum step first_step(const struct group *g, enum member_op op, uint32_t id)
 {
-    return op == MEMBER_ADD ? STEP_RECORD : STEP_CONF;
+    bool unknown = op == MEMBER_REMOVE && !kv_node(g->kv, id);
+    return op == MEMBER_ADD || unknown ? STEP_KNOWN : STEP_CONF;
 }
 
 static enum step step_after(enum member_op op, enum step step)
 {
-    if (op == MEMBER_ADD && step == STEP_RECORD)
+    if (step == STEP_KNOWN)
         return STEP_CONF;
-    if (op == MEMBER_REMOVE && step == STEP_CONF)
-        return STEP_RECORD;
-    return STEP_DONE;
+    return op == MEMBER_REMOVE && step == STEP_CONF ? STEP_REMOVED : STEP_DONE;
 }
 
 static int propose_record(struct group *g, raft_index *ret)
@@ -321,8 +334,8 @@ static int propose_record(struct group *g, raft_index *ret)
     struct enc e = {0};
     struct msg_node_record m = {
         .node = c->node,
-        .state = c->op == MEMBER_ADD ? NODE_MEMBER : NODE_REMOVED,
-        .address = c->op == MEMBER_ADD ? bytes_str(c->address) : BYTES_NONE,
+        .state = c->step == STEP_KNOWN ? NODE_MEMBER : NODE_REMOVED,
+        .address = c->step == STEP_KNOWN ? bytes_str(c->address) : BYTES_NONE,
     };
     raft_term term;
     enc_node_record(&e, &m);
@@ -359,7 +372,7 @@ static bool step_took_effect(const struct group *g)
     uint64_t index;
     if (c->index == 0 || g->applied < c->index)
         return false;
-    if (c->step == STEP_RECORD)
+    if (c->step != STEP_CONF)
         return true;
     (void)kv_conf(g->kv, &index);
     return index >= c->index && membership_conf(g, &conf) > 0 && conf.n_outgoing == 0;
@@ -415,7 +428,8 @@ int membership_change(struct conn *c, uint64_t id, const struct msg_member_chang
         conn_answer_status(n, c->token, id, -ERR_NOT_LEADER, group_hint(g), NULL);
         return 0;
     }
-    char *address = g_strndup((const char *)m->address.p, m->address.n);
+    char *address = m->op == MEMBER_REMOVE ? g_strdup(address_of(n, m->node))
+                                           : g_strndup((const char *)m->address.p, m->address.n);
     int err = check(g, m, address, &msg);
     struct request *r = err == 0 ? request_create(n, c, id, MSG_member_change, BYTES_NONE) : NULL;
     if (!r) {
@@ -433,7 +447,7 @@ int membership_change(struct conn *c, uint64_t id, const struct msg_member_chang
         .op = (enum member_op)m->op,
         .node = m->node,
         .address = address,
-        .step = first_step((enum member_op)m->op),
+        .step = first_step(g, (enum member_op)m->op, m->node),
         .asked_at = n->now,
     };
     propose_step(g);

@@ -7,7 +7,8 @@
  * it was removed, that its id is never used again; it is decided by NODE commands. A node is added
  * by its record first, so that everybody can reach it when the configuration names it, and removed
  * from the configuration first, so that nobody waits for one who may no longer speak. Members that
- * the cluster was made with have no record until they are removed: all know them from their file.
+ * the cluster was made with have no record until their removal begins: all know them from their
+ * file, but who joined meanwhile knows only members of his day.
  *
  * Group 0 has every node; what follows is about it. Other groups have the members that they were
  * made with (place.h). A node with a replica of one cannot be removed.
@@ -22,7 +23,8 @@
  *
  *   add       NODE member; CONF with it as a learner
  *   promote   CONF with it as a voter; only a learner that has caught up
- *   remove    CONF without it; NODE removed. A leader hands over first and does not remove itself.
+ *   remove    NODE member, if there is no record; CONF without it; NODE removed. A leader hands
+ * over first and does not remove itself.
  */
 #pragma once
 

@@ -27,6 +27,7 @@ void check_init(struct sim *s)
     c->leaders = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
     c->applied = g_ptr_array_new_with_free_func(g_free);
     check_log_init(s);
+    check_conf_init(s);
 }
 
 void check_finish(struct sim *s)
@@ -36,6 +37,7 @@ void check_finish(struct sim *s)
     g_ptr_array_free(c->applied, TRUE);
     g_free(c);
     check_log_finish(s);
+    check_conf_finish(s);
 }
 
 /* --- terms and indices ------------------------------------------------------------------------ */
@@ -52,6 +54,7 @@ static void check_term_leader(struct sim_node *sn, const struct raft_status *st)
         return;
     g_hash_table_insert(c->leaders, g_memdup2(&term, sizeof(term)), GUINT_TO_POINTER(sn->id));
     check_log_elected(sn, st);
+    check_conf_elected(sn, st);
     s->counters.elections++;
     trace_line(s, "n%u is elected in term %" G_GUINT64_FORMAT, sn->id, term);
 }
@@ -66,6 +69,9 @@ void check_node(struct sim_node *sn)
         check_term_leader(sn, &st);
     if (st.role == RAFT_LEADER && st.commit > sn->seen_commit)
         check_log_commit(sn, &st);
+    if (st.commit > sn->seen_commit)
+        check_log_immutable(sn, &st);
+    check_conf_node(sn, &st);
     CHECK(s, st.term >= sn->seen_term, "node %u went back from term %" G_GUINT64_FORMAT, sn->id,
           sn->seen_term);
     CHECK(s, st.commit >= sn->seen_commit, "node %u went back from commit %" G_GUINT64_FORMAT,
@@ -84,6 +90,19 @@ void check_node(struct sim_node *sn)
     sn->seen_vote = st.vote;
     sn->seen_commit = st.commit;
     sn->seen_applied = st.applied;
+    sn->seen_first = st.first;
+    sn->seen_last = st.last;
+}
+
+bool check_has_led(const struct sim *s, unsigned node, raft_term since)
+{
+    GHashTableIter it;
+    gpointer term, leader;
+    g_hash_table_iter_init(&it, s->check->leaders);
+    while (g_hash_table_iter_next(&it, &term, &leader))
+        if (*(const raft_term *)term >= since && GPOINTER_TO_UINT(leader) == node)
+            return true;
+    return false;
 }
 
 /* --- promises --------------------------------------------------------------------------------- */
@@ -97,6 +116,7 @@ static void promise_vote(struct sim_node *sn, raft_term term, raft_id candidate)
           sn->id, candidate, term, p->vote, p->vote_term);
     p->vote_term = term;
     p->vote = candidate;
+    check_log_voted(sn, term, candidate);
 }
 
 static void promise_entries(struct sim_node *sn, raft_term term, raft_index index)
@@ -116,6 +136,21 @@ static bool is_ask(unsigned type)
            type == RAFT_HEARTBEAT;
 }
 
+/* The first chunk on a link is empty: it asks where to go on. */
+static void note_chunk(struct sim_node *sn, struct bytes body)
+{
+    struct arena CLEANUP(arena_finish) a = {0};
+    struct msg_snap_chunk m;
+    if (dec_snap_chunk(body, &a, &m) < 0)
+        return;
+    if (m.data.n == 0 && !m.last) {
+        sn->snap_asked = m.id;
+        return;
+    }
+    sn->sim->counters.snapshots_resumed += sn->snap_asked == m.id && m.offset > 0;
+    sn->snap_asked = 0;
+}
+
 void check_sent(struct sim_node *sn, struct bytes bytes)
 {
     struct arena a = {0};
@@ -124,15 +159,25 @@ void check_sent(struct sim_node *sn, struct bytes bytes)
     size_t used;
     if (frame_parse(bytes, &f, &used) < 0)
         return;
-    if (f.type == MSG_snap_chunk)
+    if (f.type == MSG_snap_chunk) {
         sn->traffic.snap_bytes += bytes.n;
+        note_chunk(sn, f.body);
+    }
     if (f.type != MSG_raft_wire || dec_raft_wire(f.body, &a, &m) < 0)
         return;
     sn->traffic.asks += is_ask(m.type);
     sn->traffic.frames++;
     sn->traffic.bytes += bytes.n;
+    if (sn->wiped)
+        CHECK(sn->sim,
+              !(sn->known_to >> m.to & 1u) ||
+                  (m.type != RAFT_VOTE_RESP && m.type != RAFT_APPEND_RESP &&
+                   m.type != RAFT_HEARTBEAT_RESP),
+              "node %u has lost its data, and node %u hears its answers", sn->id, m.to);
     if (m.type == RAFT_APPEND)
         check_log_append(sn, &m);
+    if (m.type == RAFT_TIMEOUT_NOW)
+        check_log_order(sn, m.term, m.to);
     if (m.type == RAFT_VOTE)
         promise_vote(sn, m.term, sn->id);
     else if (m.type == RAFT_VOTE_RESP && !m.reject)
@@ -153,6 +198,9 @@ void check_node_started(struct sim_node *sn)
     sn->seen_vote = RAFT_NONE;
     if (!node_group_status(sn->node, 0, &st))
         return;
+    sn->seen_first = st.first;
+    sn->seen_last = st.last;
+    check_conf_started(sn);
     CHECK(s, st.term >= MAX(p->vote_term, p->ack_term),
           "node %u starts in term %" G_GUINT64_FORMAT ", it voted in %" G_GUINT64_FORMAT
           " and acknowledged in %" G_GUINT64_FORMAT,
@@ -275,13 +323,20 @@ void check_batch(struct sim_node *sn, const struct store_write *w, size_t n)
 
 /* --- at the end ------------------------------------------------------------------------------- */
 
+bool check_is_replica(const struct sim *s, const struct sim_node *sn)
+{
+    return check_conf_has(check_conf_committed(s), sn->id) && !sn->refused && !sn->wiped;
+}
+
 bool check_replicas_settled(struct sim *s)
 {
     uint64_t applied = 0;
+    if (!check_conf_settled(s))
+        return false;
     for (unsigned i = 0; i < s->n; i++) {
         struct raft_status st;
         struct sim_node *sn = &s->nodes[i];
-        if (sn->refused)
+        if (!check_is_replica(s, sn))
             continue;
         if (!sn->node || !node_group_status(sn->node, 0, &st) ||
             st.applied < s->check->applied->len || st.last != st.applied ||
@@ -295,12 +350,12 @@ bool check_replicas_settled(struct sim *s)
 void check_replicas_equal(struct sim *s)
 {
     for (unsigned i = 0; i < s->n; i++)
-        CHECK(s, s->nodes[i].refused || node_group_store(s->nodes[i].node, 0),
+        CHECK(s, !check_is_replica(s, &s->nodes[i]) || node_group_store(s->nodes[i].node, 0),
               "node %u cannot write its state", i + 1);
     uint64_t want = s->check->applied->len;
     for (unsigned i = 0; i < s->n; i++) {
         uint64_t index;
-        if (s->nodes[i].refused)
+        if (!check_is_replica(s, &s->nodes[i]))
             continue;
         uint64_t h = state_hash(state_real(&s->nodes[i]), &index);
         CHECK(s, index == want, "node %u ends at entry %" G_GUINT64_FORMAT, i + 1, index);

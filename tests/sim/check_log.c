@@ -2,10 +2,10 @@
 /*
  * What must hold between logs, by what leaders send and what was acknowledged: an entry of an index
  * and term is one entry with one predecessor (log matching, by induction over the predecessors);
- * who is elected has all that was committed in earlier terms (leader completeness); what a leader
- * commits is durable on a majority.
+ * who is elected has all that was committed in earlier terms (leader completeness). What a node has
+ * acknowledged and for whom it has voted is remembered here; check_conf.c counts it.
  */
-#include "cluster/base/msg.h"
+#include "cluster/node/group.h"
 #include "tests/sim/sim.h"
 
 struct entry_name {
@@ -26,7 +26,9 @@ struct upto {
 struct check_log {
     GHashTable *entries;          /* struct entry_known by its name */
     GArray *committed;            /* struct upto, by term: by its leader */
+    GArray *terms;                /* of committed entries, by index; 0: not seen yet */
     GArray *acked[SIM_NODES + 1]; /* struct upto, by term */
+    GArray *votes[SIM_NODES + 1]; /* the same, its index being a node */
 };
 
 static guint name_hash(gconstpointer p)
@@ -46,8 +48,11 @@ void check_log_init(struct sim *s)
     struct check_log *c = s->check_log = g_new0(struct check_log, 1);
     c->entries = g_hash_table_new_full(name_hash, name_equal, NULL, g_free);
     c->committed = g_array_new(FALSE, FALSE, sizeof(struct upto));
-    for (unsigned i = 0; i <= SIM_NODES; i++)
+    c->terms = g_array_new(FALSE, TRUE, sizeof(raft_term));
+    for (unsigned i = 0; i <= SIM_NODES; i++) {
         c->acked[i] = g_array_new(FALSE, FALSE, sizeof(struct upto));
+        c->votes[i] = g_array_new(FALSE, FALSE, sizeof(struct upto));
+    }
 }
 
 void check_log_finish(struct sim *s)
@@ -55,8 +60,11 @@ void check_log_finish(struct sim *s)
     struct check_log *c = s->check_log;
     g_hash_table_destroy(c->entries);
     g_array_free(c->committed, TRUE);
-    for (unsigned i = 0; i <= SIM_NODES; i++)
+    g_array_free(c->terms, TRUE);
+    for (unsigned i = 0; i <= SIM_NODES; i++) {
         g_array_free(c->acked[i], TRUE);
+        g_array_free(c->votes[i], TRUE);
+    }
     g_free(c);
 }
 
@@ -115,6 +123,8 @@ void check_log_append(struct sim_node *sn, const struct msg_raft_wire *m)
         CHECK(sn->sim, m->entries[i].term >= before && m->entries[i].index == m->index + 1 + i,
               "node %u sends entries out of order", sn->id);
         check_entry(sn, &m->entries[i], before);
+        check_conf_entry(sn, m->entries[i].index, m->entries[i].term,
+                         (enum raft_entry_type)m->entries[i].type, m->entries[i].data);
         before = m->entries[i].term;
     }
 }
@@ -124,6 +134,33 @@ void check_log_append(struct sim_node *sn, const struct msg_raft_wire *m)
 void check_log_acked(struct sim_node *sn, raft_term term, raft_index index)
 {
     note_upto(sn->sim->check_log->acked[sn->id], term, index);
+}
+
+bool check_log_has(const struct sim *s, unsigned node, raft_term term, raft_index index)
+{
+    return upto_in(s->check_log->acked[node], term) >= index;
+}
+
+void check_log_voted(struct sim_node *sn, raft_term term, raft_id candidate)
+{
+    note_upto(sn->sim->check_log->votes[sn->id], term, candidate);
+}
+
+raft_id check_log_granted(const struct sim *s, unsigned node, raft_term term)
+{
+    return (raft_id)upto_in(s->check_log->votes[node], term);
+}
+
+void check_log_order(struct sim_node *sn, raft_term term, raft_id to)
+{
+    struct raft_status st;
+    /* Else it was composed before term or transfer ended, and entries may have come since. */
+    if (!node_group_status(sn->node, 0, &st) || st.term != term || st.transfer_to != to)
+        return;
+    CHECK(sn->sim, check_log_has(sn->sim, to, term, st.last),
+          "node %u orders node %u to take over, which has not got entry %" G_GUINT64_FORMAT, sn->id,
+          to, st.last);
+    sn->sim->counters.timeouts_now++;
 }
 
 void check_log_elected(struct sim_node *sn, const struct raft_status *st)
@@ -141,14 +178,24 @@ void check_log_elected(struct sim_node *sn, const struct raft_status *st)
 
 void check_log_commit(struct sim_node *sn, const struct raft_status *st)
 {
+    check_conf_commit(sn, st);
+    note_upto(sn->sim->check_log->committed, st->term, st->commit);
+}
+
+/* From where its last life or call has left it, as far as its log holds it. */
+void check_log_immutable(struct sim_node *sn, const struct raft_status *st)
+{
     struct sim *s = sn->sim;
-    struct check_log *c = s->check_log;
-    unsigned have = st->persisted >= st->commit;
-    for (unsigned i = 1; i <= s->n; i++)
-        have += i != sn->id && upto_in(c->acked[i], st->term) >= st->commit;
-    CHECK(s, have > s->n / 2,
-          "node %u commits %" G_GUINT64_FORMAT " in term %" G_GUINT64_FORMAT
-          ", %u of %u nodes have it",
-          sn->id, st->commit, st->term, have, s->n);
-    note_upto(c->committed, st->term, st->commit);
+    const struct raft *r = node_group(sn->node, 0)->raft;
+    GArray *terms = s->check_log->terms;
+    if (terms->len <= st->commit)
+        g_array_set_size(terms, (guint)st->commit + 1);
+    for (raft_index i = MAX(sn->seen_commit + 1, st->first); i <= st->commit; i++) {
+        raft_term *known = &g_array_index(terms, raft_term, i), term = raft_term_at(r, i);
+        CHECK(s, *known == 0 || *known == term,
+              "entry %" G_GUINT64_FORMAT " was committed with term %" G_GUINT64_FORMAT
+              ", node %u commits one of term %" G_GUINT64_FORMAT,
+              i, *known, sn->id, term);
+        *known = term;
+    }
 }

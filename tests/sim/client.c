@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/sim/client.h"
-#include "cluster/node/impl.h"
 
 #define STEP_MAX MS(20)
 /* A session may end only after this much silence: the time-out, less generous slack for clocks that
@@ -12,7 +11,7 @@
 void client_dial(struct sim_client *k, unsigned node)
 {
     if (!k->links[node].conn)
-        k->links[node] = (struct client_link){net_client_dial(k->sim, k, node), false};
+        k->links[node] = (struct client_link){net_user_dial(k->sim, &k->end, node), false};
 }
 
 static unsigned node_of(const struct sim_client *k, const struct net_conn *nc)
@@ -23,9 +22,15 @@ static unsigned node_of(const struct sim_client *k, const struct net_conn *nc)
     return 0;
 }
 
+/* Mostly one that is still to be had. */
 static void other_target(struct sim_client *k)
 {
-    k->target = 1 + (unsigned)rng_below(&k->sim->client_rng, k->sim->n);
+    struct sim *s = k->sim;
+    for (unsigned i = 0; i < 8; i++) {
+        k->target = 1 + (unsigned)rng_below(&s->client_rng, s->n);
+        if (!host_is_gone(sim_node(s, k->target)) && !sim_node(s, k->target)->wiped)
+            return;
+    }
 }
 
 static void give_up(struct sim_client *k, struct client_request *r);
@@ -65,17 +70,19 @@ static void hang_up(struct sim_client *k, unsigned node)
     nc->net->ops->close(nc);
 }
 
-void client_on_open(struct sim_client *k, struct net_conn *nc)
+static struct sim_client *client_of(struct net_user *u)
 {
-    struct msg_hello hello = {.protocol = NODE_PROTOCOL, .cluster = SIM_CLUSTER};
-    struct enc e = {0};
-    FRAME(&e, hello, 0, &hello);
-    nc->net->ops->send(nc, enc_view(&e));
-    enc_finish(&e);
+    return container_of(u, struct sim_client, end);
 }
 
-void client_on_close(struct sim_client *k, struct net_conn *nc)
+static void on_open(struct net_user *u, struct net_conn *nc)
 {
+    net_user_hello(nc);
+}
+
+static void on_close(struct net_user *u, struct net_conn *nc)
+{
+    struct sim_client *k = client_of(u);
     unsigned node = node_of(k, nc);
     if (node == 0)
         return;
@@ -246,18 +253,20 @@ static void on_session_reply(struct sim_client *k, struct client_request *r,
     take_out(k, r, NULL);
 }
 
-static void on_answer(struct sim_client *k, struct client_request *r, const struct frame *f,
-                      struct arena *a)
+static void on_answer(struct sim_client *k, struct client_request *r, unsigned node,
+                      const struct frame *f, struct arena *a)
 {
     struct sim *s = k->sim;
     struct msg_txn_reply reply;
     struct msg_session_reply session;
     struct msg_status status;
     if (f->type == MSG_txn_reply && dec_txn_reply(f->body, a, &reply) == 0) {
-        if (reply.status == 0 || (reply.status == ERR_FAILED && r->kind == ASK_TXN))
+        if (reply.status == 0 || (reply.status == ERR_FAILED && r->kind == ASK_TXN)) {
+            check_conf_served(s, node, r->called_at);
             finish_txn(k, r, f->body, &reply);
-        else
+        } else {
             not_done(k, r, reply.status, 0);
+        }
     } else if (f->type == MSG_session_reply && dec_session_reply(f->body, a, &session) == 0) {
         on_session_reply(k, r, &session);
     } else if (f->type == MSG_status && dec_status(f->body, a, &status) == 0) {
@@ -273,8 +282,9 @@ static void on_answer(struct sim_client *k, struct client_request *r, const stru
     }
 }
 
-void client_on_frame(struct sim_client *k, struct net_conn *nc, const struct frame *f)
+static void on_frame(struct net_user *u, struct net_conn *nc, const struct frame *f)
 {
+    struct sim_client *k = client_of(u);
     unsigned node = node_of(k, nc);
     if (node == 0)
         return;
@@ -288,7 +298,7 @@ void client_on_frame(struct sim_client *k, struct net_conn *nc, const struct fra
         if (r->number != number)
             continue;
         struct arena a = {0};
-        on_answer(k, r, f, &a);
+        on_answer(k, r, node, f, &a);
         arena_finish(&a);
         return;
     }
@@ -438,6 +448,7 @@ void clients_init(struct sim *s)
     s->history = history_create(objects);
     for (unsigned i = 0; i < s->profile.clients; i++) {
         struct sim_client *k = g_new0(struct sim_client, 1);
+        k->end = (struct net_user){ROLE_CLIENT, on_open, on_frame, on_close};
         k->sim = s;
         k->id = i;
         k->requests = g_ptr_array_new();

@@ -52,6 +52,7 @@ struct client_link {
 };
 
 struct sim_client {
+    struct net_user end;
     struct sim *sim;
     unsigned id;
     bool dead;
@@ -85,11 +86,6 @@ bool clients_idle(struct sim *s);
 void clients_say_busy(struct sim *s); /* a line for each request that is not answered */
 void clients_last_ops(struct sim *s); /* no more than a few further ones */
 void clients_audit(struct sim *s);    /* one of them reads everything */
-
-/* From net.c. */
-void client_on_open(struct sim_client *k, struct net_conn *nc);
-void client_on_frame(struct sim_client *k, struct net_conn *nc, const struct frame *f);
-void client_on_close(struct sim_client *k, struct net_conn *nc);
 
 /* request.c: sends one attempt; takes an answer. */
 struct client_request *request_new(struct sim_client *k, enum request_kind kind);

@@ -401,6 +401,15 @@ static const struct disk_ops disk_ops = {
 
 /* --- life ------------------------------------------------------------------------------------- */
 
+/* Nothing but the data directory. */
+static void begin_empty(struct sim_disk *d)
+{
+    struct inode *root = inode_new(true);
+    name_set(d->names, "/d", root);
+    name_set(d->durable, "/d", root);
+    inode_unref(root);
+}
+
 struct sim_disk *sim_disk_create(struct sim_node *sn)
 {
     struct sim_disk *d = g_new0(struct sim_disk, 1);
@@ -410,11 +419,17 @@ struct sim_disk *sim_disk_create(struct sim_node *sn)
     d->durable = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, inode_unref);
     d->changes = g_ptr_array_new_with_free_func(change_free);
     d->files = g_ptr_array_new_with_free_func(g_free);
-    struct inode *root = inode_new(true);
-    name_set(d->names, "/d", root);
-    name_set(d->durable, "/d", root);
-    inode_unref(root);
+    begin_empty(d);
     return d;
+}
+
+void sim_disk_wipe(struct sim_disk *d)
+{
+    sim_disk_process_gone(d);
+    g_ptr_array_set_size(d->changes, 0);
+    g_hash_table_remove_all(d->names);
+    g_hash_table_remove_all(d->durable);
+    begin_empty(d);
 }
 
 void sim_disk_destroy(struct sim_disk *d)

@@ -38,6 +38,7 @@ struct sim_disk {
 
 struct sim_disk *sim_disk_create(struct sim_node *sn);
 void sim_disk_destroy(struct sim_disk *d);
+void sim_disk_wipe(struct sim_disk *d);         /* its process has ended */
 void sim_disk_process_gone(struct sim_disk *d); /* its descriptors are closed */
 /* Lengths of all files whose path begins so. */
 uint64_t sim_disk_bytes(const struct sim_disk *d, const char *prefix);

@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * What goes wrong. Each run draws which kinds of faults it has and how often (most runs have some,
- * few have all: a bug often needs one kind to be rare), then one fault after another is drawn.
- */
+/* What goes wrong: one fault after another is drawn, of the kinds that the run's profile has. */
 #include "tests/sim/client.h"
 #include "tests/sim/disk.h"
 #include "tests/sim/sim.h"
@@ -13,114 +10,22 @@ const char *const fault_names[FAULT_KINDS] = {
 #undef NAME
 };
 
-uint64_t sim_spread(struct rng *r, uint64_t mean)
-{
-    if (mean == 0)
-        return 0;
-    uint64_t t = rng_below(r, mean) + 1;
-    return rng_below(r, 16) == 0 ? t * (2 + rng_below(r, 8)) : t;
-}
-
-/* --- the profile ------------------------------------------------------------------------------ */
-
-static unsigned some(struct rng *r, unsigned max)
-{
-    return rng_below(r, 2) ? 0 : (unsigned)rng_below(r, max + 1);
-}
-
-/* Everything about elections and faults ten times as fast: more of them meet in a second, and a
- * pause or a slow sync outlasts a term. */
-static void draw_pace(struct rng *r, struct profile *p)
-{
-    p->fast = rng_below(r, 2) == 0;
-    if (!p->fast)
-        return;
-    p->heartbeat_ticks = 1 + (unsigned)rng_below(r, 2);
-    p->election_ticks = 3 * p->heartbeat_ticks + 1 + (unsigned)rng_below(r, 4);
-    p->fault_pause /= 10;
-    p->fault_time = MIN(p->fault_time, SEC(12));
-    p->think = 2 * p->fault_time / p->ops_per_client;
-}
-
-static uint64_t one_of(struct rng *r, uint64_t a, uint64_t b, uint64_t c)
-{
-    uint64_t i = rng_below(r, 3);
-    return i == 0 ? a : i == 1 ? b : c;
-}
-
-/* Half of the runs keep so little of their logs that whoever was away for a moment needs a
- * snapshot, which goes in pieces so small that it is under way for a while. */
-static void draw_snapshots(struct rng *r, struct profile *p)
-{
-    if (rng_below(r, 2))
-        return;
-    p->flush_log_bytes = one_of(r, 500, KIB(2), KIB(8));
-    p->keep_bytes = one_of(r, 1, KIB(1), KIB(8));
-    p->keep_entries = rng_below(r, 2) ? 0 : 1 + (unsigned)rng_below(r, 100);
-    p->snap_chunk = (unsigned)one_of(r, 200, KIB(2), 0);
-    if (p->snap_chunk > 0) /* but not longer than the peace at the end lasts */
-        p->snap_chunk = MAX(p->snap_chunk, p->big_values / 10);
-    p->snap_tick = p->snap_chunk * (1 + (unsigned)rng_below(r, 4));
-}
-
-void fault_draw(struct sim *s)
-{
-    struct rng *r = &s->rng;
-    struct profile *p = &s->profile;
-    unsigned nodes = rng_below(r, 4) == 0 ? 5 : 3;
-    p->nodes = s->options.nodes ? s->options.nodes : nodes;
-    p->clients = 1 + (unsigned)rng_below(r, 6);
-    p->ops_per_client = 40 + (unsigned)rng_below(r, 160);
-    p->window = 1 + (unsigned)rng_below(r, 8);
-    p->fault_time = rng_below(r, 8) == 0 ? SEC(100) : SEC(5) + rng_below(r, SEC(30));
-    p->think = 2 * p->fault_time / p->ops_per_client;
-    p->fault_pause = one_of(r, MS(300), SEC(1), SEC(4));
-    p->flush_log_bytes = one_of(r, KIB(8), KIB(64), MIB(4));
-    p->segment_bytes = one_of(r, KIB(16), KIB(64), KIB(512));
-    p->net_delay = one_of(r, US(20), US(200), MS(5));
-    p->net_jitter = one_of(r, US(50), MS(1), MS(10));
-    p->raft_drop = some(r, 200000);
-    p->raft_dup = some(r, 100000);
-    p->raft_reorder = some(r, 200000);
-    p->conn_break = some(r, 3000);
-    p->sync_time = one_of(r, 0, US(300), MS(8));
-    p->sync_slow = some(r, 50000);
-    /* Some clocks are really bad: then two leaders overlap for long, and no read may mind. */
-    p->drift_ppm = rng_below(r, 3) ? 5000 : 300000;
-    if (rng_below(r, 4) == 0) /* a few large ones are more log than a leader keeps in memory */
-        p->big_values = rng_below(r, 3) ? KIB(20) : KIB(400);
-    draw_pace(r, p);
-    draw_snapshots(r, p);
-    if (rng_below(r, 4) == 0) { /* everybody at one place, and often: stale reads show there */
-        p->objects = 1;
-        p->clients = 3 + (unsigned)rng_below(r, 4);
-        p->ops_per_client *= 2;
-        p->think /= 2;
-    }
-    for (unsigned i = 0; i < FAULT_KINDS; i++)
-        p->weight[i] = some(r, 10);
-    trace_line(s,
-               "%s nodes %u clients %u ops %u window %u flush %" G_GUINT64_FORMAT
-               " segment %" G_GUINT64_FORMAT " keep %" G_GUINT64_FORMAT
-               " drop %u dup %u reorder %u break %u sync %" G_GUINT64_FORMAT " us",
-               p->fast ? "fast" : "slow", p->nodes, p->clients, p->ops_per_client, p->window,
-               p->flush_log_bytes, p->segment_bytes, p->keep_bytes, p->raft_drop, p->raft_dup,
-               p->raft_reorder, p->conn_break, p->sync_time / 1000);
-}
-
 /* --- faults with an end ----------------------------------------------------------------------- */
+
+/* A bit for each pair of places. */
+__extension__ typedef unsigned __int128 link_mask;
+#define PLACES             (SIM_NODES + 1)
+#define LINK_BIT(from, to) ((link_mask)1 << ((from)*PLACES + (to)))
+_Static_assert(PLACES *PLACES <= 128, "a bit for each pair of places");
 
 struct end_event {
     struct event event;
     enum fault_kind kind;
     unsigned node;
-    uint64_t mask; /* of blocked links: bit from * 8 + to */
+    link_mask mask; /* of blocked links */
 };
 
-#define LINK_BIT(from, to) ((uint64_t)1 << ((from)*8 + (to)))
-_Static_assert(SIM_NODES + 1 <= 8, "a bit for each pair of places");
-
-static void block_all(struct sim *s, uint64_t mask, bool blocked)
+static void block_all(struct sim *s, link_mask mask, bool blocked)
 {
     for (unsigned from = 0; from <= s->n; from++)
         for (unsigned to = 0; to <= s->n; to++)
@@ -167,9 +72,9 @@ static uint64_t a_while(struct sim *s)
 /* --- links ------------------------------------------------------------------------------------ */
 
 /* Between the places of `side` (bits) and the others, clients being place 0. */
-static uint64_t split_mask(const struct sim *s, unsigned side, bool both_ways)
+static link_mask split_mask(const struct sim *s, unsigned side, bool both_ways)
 {
-    uint64_t mask = 0;
+    link_mask mask = 0;
     for (unsigned a = 0; a <= s->n; a++)
         for (unsigned b = 0; b <= s->n; b++) {
             if (!(side >> a & 1) || side >> b & 1)
@@ -181,11 +86,11 @@ static uint64_t split_mask(const struct sim *s, unsigned side, bool both_ways)
     return mask;
 }
 
-static void cut(struct sim *s, uint64_t mask, const char *what)
+static void cut(struct sim *s, link_mask mask, const char *what)
 {
     uint64_t duration = a_while(s);
-    trace_line(s, "FAULT %s for %.3f s, links %" G_GINT64_MODIFIER "x", what,
-               (double)duration / 1e9, mask);
+    trace_line(s, "FAULT %s for %.3f s, links %" G_GINT64_MODIFIER "x %016" G_GINT64_MODIFIER "x",
+               what, (double)duration / 1e9, (uint64_t)(mask >> 64), (uint64_t)mask);
     s->counters.partitions++;
     block_all(s, mask, true);
     end_later(s, FAULT_SPLIT, 0, duration)->mask = mask;
@@ -198,7 +103,7 @@ static void fault_frozen(struct sim *s, unsigned victim)
     uint64_t election =
         MS(TICK_MS) * (s->profile.election_ticks ? s->profile.election_ticks : ELECTION_TICKS);
     uint64_t duration = 2 * election + rng_below(&s->rng, 3 * election);
-    uint64_t mask = split_mask(s, 1u << victim, true) & ~split_mask(s, 1, true);
+    link_mask mask = split_mask(s, 1u << victim, true) & ~split_mask(s, 1, true);
     trace_line(s, "FAULT n%u is cut off, and pauses for %.3f s", victim, (double)duration / 1e9);
     s->counters.partitions++;
     block_all(s, mask, true);
@@ -212,7 +117,7 @@ static void fault_links(struct sim *s, enum fault_kind kind, unsigned victim)
     unsigned all = (1u << (s->n + 1)) - 1;
     unsigned side = (unsigned)rng_below(r, all - 1) + 1;
     /* The clients are on one side, or see both: then an old leader and a new one. */
-    uint64_t links = rng_below(r, 2) ? ~(uint64_t)0 : ~split_mask(s, 1, true);
+    link_mask links = rng_below(r, 2) ? ~(link_mask)0 : ~split_mask(s, 1, true);
     switch (kind) {
     case FAULT_ISOLATE:
         side = 1u << victim | (unsigned)rng_below(r, 2);
@@ -259,16 +164,36 @@ static void crash(struct sim_node *sn, enum host_end how)
 /* The others must be able to go on without all that may refuse to start. */
 static void fault_damage(struct sim *s, struct sim_node *sn)
 {
-    unsigned damaged = 0;
-    for (unsigned i = 0; i < s->n; i++)
-        damaged += s->nodes[i].damaged && &s->nodes[i] != sn;
-    if (!sn->node || damaged + 1 > (s->n - 1) / 2)
+    if (!sn->node || !lost_allows(s, sn->id))
         return;
     crash(sn, END_POWER_LOSS);
     if (!damage_log(sn))
         return;
     sn->damaged = true;
     s->counters.logs_damaged++;
+}
+
+static bool is_one_wiped(const struct sim *s)
+{
+    for (unsigned i = 0; i < s->n; i++)
+        if (s->nodes[i].wiped && !host_is_gone(&s->nodes[i]))
+            return true;
+    return false;
+}
+
+/* Somebody makes its data directory anew, under its old id. Where all others know that it had
+ * another one; two such nodes could make a cluster of their own. */
+static bool fault_wipe(struct sim *s, struct sim_node *sn)
+{
+    unsigned known_to;
+    if (!sn->node || s->profile.operators == 0 || is_one_wiped(s) || !lost_allows(s, sn->id) ||
+        !check_conf_has(check_conf_committed(s), sn->id) || !lost_is_known(s, sn->id, &known_to))
+        return false;
+    crash(sn, END_POWER_LOSS);
+    host_wipe(sn);
+    sn->known_to = known_to;
+    trace_line(s, "FAULT n%u has another data directory, an empty one", sn->id);
+    return true;
 }
 
 static void fault_many(struct sim *s)
@@ -327,6 +252,13 @@ static void fault_on_node(struct sim *s, enum fault_kind kind, struct sim_node *
     case FAULT_DAMAGE:
         fault_damage(s, sn);
         return;
+    case FAULT_WIPE:
+        s->counters.faults[kind] -= !fault_wipe(s, sn);
+        return;
+    case FAULT_LEAVE:
+        trace_line(s, "FAULT n%u shall end", sn->id);
+        host_leave(sn, down_time(s));
+        return;
     case FAULT_POWER_IN_SYNC:
         sn->disk->crash_sync_in = 1 + (unsigned)rng_below(r, 10);
         return;
@@ -346,6 +278,40 @@ static void fault_on_node(struct sim *s, enum fault_kind kind, struct sim_node *
         fault_disk(s, kind, sn);
         return;
     }
+}
+
+/* --- at moments that chance alone would seldom meet ---------------------------------------------
+ */
+
+static void crash_run(struct sim *s, struct event *e)
+{
+    if (!s->quiet)
+        crash(e->node, rng_below(&s->rng, 2) ? END_POWER_LOSS : END_KILLED);
+}
+
+static void cut_off_run(struct sim *s, struct event *e)
+{
+    if (!s->quiet)
+        fault_links(s, FAULT_ISOLATE, e->node->id);
+}
+
+/* Or, as long as the change is on its way only, cut off: then it may be taken back. */
+void fault_at_change(struct sim_node *leader)
+{
+    struct sim *s = leader->sim;
+    if (s->quiet || !rng_chance(&s->rng, s->profile.crash_change))
+        return;
+    if (rng_below(&s->rng, 2))
+        sim_post_node(leader, EVENT_NEW(struct event, cut_off_run), 0);
+    else
+        sim_post_node(leader, EVENT_NEW(struct event, crash_run), sim_spread(&s->rng, MS(3)));
+}
+
+void fault_at_install(struct sim_node *sn)
+{
+    struct sim *s = sn->sim;
+    if (!s->quiet && rng_chance(&s->rng, s->profile.crash_install))
+        sim_post_node(sn, EVENT_NEW(struct event, crash_run), sim_spread(&s->rng, MS(3)));
 }
 
 /* --- one after another ------------------------------------------------------------------------ */
@@ -414,10 +380,6 @@ static void fault_run(struct sim *s, struct event *e)
 
 void fault_begin(struct sim *s)
 {
-    for (unsigned i = 0; i < s->n; i++) {
-        s->nodes[i].disk->sync_time = s->profile.sync_time;
-        s->nodes[i].wall_offset = (int64_t)rng_below(&s->rng, SEC(2));
-    }
     if (!s->options.profile)
         sim_post(s, EVENT_NEW(struct event, fault_run), SEC(1) + rng_below(&s->rng, SEC(2)));
 }

@@ -59,16 +59,42 @@ static void env_log(void *ctx, int level, const char *text)
 {
     struct sim_node *sn = ctx;
     trace_line(sn->sim, "n%u %s", sn->id, text);
-    if (strstr(text, "snapshot-installed"))
-        sn->sim->counters.snapshots++;
-    if (strstr(text, "was torn"))
-        sn->sim->counters.torn_tails++;
+    struct sim_counters *c = &sn->sim->counters;
+    c->snapshots_begun += strstr(text, "snapshot-start") != NULL;
+    c->snapshots_broken += strstr(text, "snapshot-failed") != NULL;
+    c->torn_tails += strstr(text, "was torn") != NULL;
+    if (!strstr(text, "snapshot-installed"))
+        return;
+    c->snapshots++;
+    c->snapshots_members += check_conf_changed(sn->sim);
+    sn->installed_at = sn->sim->now;
+    fault_at_install(sn);
 }
 
 static void env_lead(void *ctx, uint32_t gid, bool leading)
 {
     if (gid == 0)
         check_lead(ctx, leading);
+}
+
+static void end_removed_run(struct sim *s, struct event *e)
+{
+    struct sim_node *sn = e->node;
+    host_stop(sn, END_KILLED);
+    if (s->quiet || rng_below(&s->rng, 2))
+        return;
+    sn->told = false; /* somebody starts it once more */
+    host_restart_later(sn, rng_below(&s->rng, SEC(2)));
+}
+
+static void env_removed(void *ctx, const char *text)
+{
+    struct sim_node *sn = ctx;
+    trace_line(sn->sim, "n%u ends: %s", sn->id, text);
+    check_conf_told(sn);
+    sn->told = true;
+    sn->sim->counters.nodes_told++;
+    sim_post_node(sn, EVENT_NEW(struct event, end_removed_run), US(1));
 }
 
 /* --- calls into a node ------------------------------------------------------------------------ */
@@ -79,6 +105,7 @@ static void died_inside(struct sim_node *sn)
 {
     struct sim *s = sn->sim;
     sn->inside = false;
+    check_node(sn); /* what it did before */
     bool power = sn->power_failed;
     sn->power_failed = false;
     trace_line(s, "n%u %s %s", sn->id, power ? "FAULT" : "FATAL", sn->fatal);
@@ -206,6 +233,14 @@ static void start_node(struct sim_node *sn, struct start *st)
         host_restart_later(sn, MS(500));
         return;
     }
+    if (st->err == -ERR_REMOVED) {
+        trace_line(s, "n%u does not start: %s", sn->id, st->msg.text);
+        check_conf_told(sn);
+        s->counters.starts_removed++;
+        sn->told = true;
+        sn->up_wanted = false;
+        return;
+    }
     if (st->err == -ERR_CORRUPT && sn->damaged) {
         trace_line(s, "n%u refuses to start: %s", sn->id, st->msg.text);
         s->counters.refused++;
@@ -235,16 +270,17 @@ void host_start(struct sim_node *sn)
 {
     struct sim *s = sn->sim;
     struct node_peer_config peers[SIM_NODES];
-    for (unsigned i = 0; i < s->n; i++)
-        peers[i] = (struct node_peer_config){s->nodes[i].id, s->nodes[i].address};
+    for (unsigned i = 0; i < sn->n_peers; i++)
+        peers[i] = (struct node_peer_config){sn->peers[i], sim_node(s, sn->peers[i])->address};
     const struct node_config config = {
         .cluster = SIM_CLUSTER,
         .id = sn->id,
-        .incarnation = 1000 + sn->id,
+        .incarnation = (sn->wiped ? 2000 : 1000) + sn->id,
         .data_dir = "/d",
         .shards = SIM_SHARDS,
         .peers = peers,
-        .n_peers = s->n,
+        .n_peers = sn->n_peers,
+        .join = sn->joins,
         .election_ticks = s->profile.election_ticks,
         .heartbeat_ticks = s->profile.heartbeat_ticks,
         .flush_log_bytes = s->profile.flush_log_bytes,
@@ -265,16 +301,17 @@ void host_start(struct sim_node *sn)
         .fatal = env_fatal,
         .log = env_log,
         .on_lead = env_lead,
+        .on_removed = env_removed,
         .ctx = sn,
     };
-    ASSERT(!sn->node && !sn->refused);
+    ASSERT(!sn->node && !host_is_gone(sn));
     sn->disk->failed = false;
     sn->life++;
     sn->booted_at = s->now;
     sn->drift_ppm = (int64_t)rng_below(&s->rng, 2 * s->profile.drift_ppm + 1);
     sn->drift_ppm -= (int64_t)s->profile.drift_ppm;
     sn->ticks = 1;
-    sn->round_posted = sn->paused = sn->leading = false;
+    sn->round_posted = sn->paused = sn->leading = sn->leaving = false;
     sn->up_wanted = true;
     trace_line(s, "n%u starts", sn->id);
     struct start st = {.config = &config, .env = &env};
@@ -289,10 +326,20 @@ static void drop_stalled(struct sim_node *sn)
     sn->paused = false;
 }
 
+/* In what it was interrupted. */
+static void note_end(struct sim_node *sn)
+{
+    struct sim *s = sn->sim;
+    s->counters.crashes_joint += check_conf_leads_joint(sn);
+    s->counters.crashes_installed += sn->installed_at > 0 && s->now - sn->installed_at < MS(50);
+    sn->installed_at = 0;
+}
+
 void host_stop(struct sim_node *sn, enum host_end how)
 {
     struct sim *s = sn->sim;
     if (sn->node) {
+        note_end(sn);
         s->counters.crashes++;
         net_node_gone(sn, how == END_POWER_LOSS && rng_below(&s->rng, 2) == 0);
         struct node *n = TAKE(sn->node);
@@ -310,7 +357,7 @@ void host_stop(struct sim_node *sn, enum host_end how)
 
 static void restart_run(struct sim *s, struct event *e)
 {
-    if (!e->node->node && !e->node->refused)
+    if (!e->node->node && !host_is_gone(e->node))
         host_start(e->node);
 }
 
@@ -328,6 +375,7 @@ static void resume_run(struct sim *s, struct event *e)
         return;
     trace_line(s, "n%u goes on", sn->id);
     sn->paused = false;
+    sn->unpaused_at = s->now;
     while ((late = g_queue_pop_head(&sn->stalled)) != NULL)
         queue_push(&s->queue, late, net_resume_at(s, late));
 }
@@ -342,6 +390,57 @@ void host_pause(struct sim_node *sn, uint64_t duration)
     e->life = sn->id; /* addressed to nobody, or it would wait for itself */
     sim_post(sn->sim, e, duration);
 }
+
+/* --- a clean end ------------------------------------------------------------------------------ */
+
+struct leave_event {
+    struct event event;
+    uint64_t began;
+};
+
+static void left_run(struct sim *s, struct event *e)
+{
+    struct sim_node *sn = e->node;
+    trace_line(s, "n%u has left", sn->id);
+    s->counters.leaves++;
+    host_stop(sn, END_KILLED);
+    host_restart_later(sn, sn->leave_down);
+}
+
+static void on_left(void *ctx)
+{
+    sim_post_node(ctx, EVENT_NEW(struct event, left_run), US(1));
+}
+
+static void call_leave(struct sim_node *sn, void *arg)
+{
+    node_leave(sn->node, on_left, sn);
+}
+
+/* It is the same life still. */
+static void not_left_run(struct sim *s, struct event *e)
+{
+    CHECK(s, e->node->unpaused_at >= ((struct leave_event *)e)->began,
+          "node %u shall end, and has not handed over or given up within an election time-out",
+          e->node->id);
+}
+
+void host_leave(struct sim_node *sn, uint64_t down)
+{
+    struct sim *s = sn->sim;
+    if (!sn->node || sn->paused || sn->leaving)
+        return;
+    s->counters.leaves_leading += sn->leading;
+    sn->leaving = true;
+    sn->leave_down = down;
+    struct leave_event *e = EVENT_NEW(struct leave_event, not_left_run);
+    uint64_t ticks = s->profile.election_ticks ? s->profile.election_ticks : ELECTION_TICKS;
+    e->began = s->now;
+    sim_post_node(sn, &e->event, (ticks + 5) * MS(TICK_MS) * 3 / 2);
+    host_enter(sn, call_leave, NULL);
+}
+
+/* --- others ----------------------------------------------------------------------------------- */
 
 unsigned host_leader(struct sim *s)
 {
@@ -358,18 +457,50 @@ unsigned host_leader(struct sim *s)
     return leader;
 }
 
+static void begin_node(struct sim *s, unsigned id)
+{
+    struct sim_node *sn = sim_node(s, id);
+    sn->sim = s;
+    sn->id = id;
+    sn->address = g_strdup_printf("node:%u", id);
+    sn->disk = sim_disk_create(sn);
+    sn->disk->sync_time = s->profile.sync_time;
+    sn->wall_offset = (int64_t)rng_below(&s->rng, SEC(2));
+    rng_seed(&sn->rng, rng_next(&s->rng));
+    g_queue_init(&sn->stalled);
+    state_init(sn);
+}
+
 void host_init(struct sim *s)
 {
-    for (unsigned i = 0; i < s->n; i++) {
-        struct sim_node *sn = &s->nodes[i];
-        sn->sim = s;
-        sn->id = i + 1;
-        sn->address = g_strdup_printf("node:%u", sn->id);
-        sn->disk = sim_disk_create(sn);
-        rng_seed(&sn->rng, rng_next(&s->rng));
-        g_queue_init(&sn->stalled);
-        state_init(sn);
+    for (unsigned id = 1; id <= s->n; id++) {
+        begin_node(s, id);
+        for (unsigned k = 1; k <= s->n; k++)
+            sim_node(s, id)->peers[sim_node(s, id)->n_peers++] = k;
     }
+}
+
+struct sim_node *host_add(struct sim *s, const unsigned *members, unsigned n)
+{
+    if (s->n == SIM_NODES)
+        return NULL;
+    struct sim_node *sn = &s->nodes[s->n++];
+    begin_node(s, s->n);
+    sn->joins = true;
+    for (unsigned i = 0; i < n; i++)
+        sn->peers[sn->n_peers++] = members[i];
+    sn->peers[sn->n_peers++] = sn->id;
+    return sn;
+}
+
+void host_wipe(struct sim_node *sn)
+{
+    ASSERT(!sn->node && !sn->wiped);
+    sim_disk_wipe(sn->disk);
+    state_finish(sn);
+    state_init(sn);
+    sn->wiped = true;
+    sn->promised = (struct promises){0};
 }
 
 void host_finish(struct sim *s)

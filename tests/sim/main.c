@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * sim [--seed N] [--seeds N] [--seconds S] [--nodes N] [--file F] [--twice] [--survey] [--soak S]
+ *     [--covers]
  *
  * Runs seeds until one fails, the number is reached or the time is over; --soak goes on after a
- * failure, and reports. README.md says more.
+ * failure, and reports; --covers fails if anything that is counted never happened. README.md says
+ * more.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -18,7 +21,7 @@ struct options {
     gdouble seconds, soak;
     gint nodes;
     gchar *file;
-    gboolean twice, survey, hash;
+    gboolean twice, survey, hash, covers;
 };
 
 static struct sim_counters total;
@@ -96,30 +99,25 @@ static int survey(const struct options *o, uint64_t first, uint64_t n)
     return 0;
 }
 
+static double cpu_seconds(void)
+{
+    struct rusage u, children;
+    getrusage(RUSAGE_SELF, &u);
+    getrusage(RUSAGE_CHILDREN, &children);
+    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec + children.ru_utime.tv_sec +
+                    children.ru_stime.tv_sec) +
+           (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec + children.ru_utime.tv_usec +
+                    children.ru_stime.tv_usec) /
+               1e6;
+}
+
 static void say_total(double seconds)
 {
-    const struct sim_counters *c = &total;
-#define N(x) (unsigned long long)c->x
-    printf("%llu seeds, %.0f simulated seconds in %.1f s: %.0f cluster-seconds per second\n",
-           (unsigned long long)runs, (double)c->simulated / 1e9, seconds,
-           (double)c->simulated / 1e9 / MAX(seconds, 0.001));
-    printf("events %llu frames %llu syncs %llu flushes %llu; elections %llu snapshots %llu\n",
-           N(events), N(frames), N(syncs), N(flushes), N(elections), N(snapshots));
-    printf("operations %llu unknown %llu retries %llu answered-twice %llu sessions-lost %llu "
-           "old-leader-asked %llu\n",
-           N(ops), N(unknown_ops), N(retries), N(answers_twice), N(sessions_lost),
-           N(old_leader_asked));
-    printf("came of faults: crashes %llu power-losses %llu fatal %llu logs-damaged %llu refused "
-           "%llu torn-sectors "
-           "%llu torn-tails "
-           "%llu client-deaths %llu; raft frames lost %llu doubled %llu overtaken %llu\n",
-           N(crashes), N(power_losses), N(fatals), N(logs_damaged), N(refused), N(torn_sectors),
-           N(torn_tails), N(client_deaths), N(frames_lost), N(frames_doubled), N(frames_late));
-    printf("faults:");
-    for (unsigned i = 0; i < FAULT_KINDS; i++)
-        printf(" %s %llu", fault_names[i], N(faults[i]));
-    printf("\n");
-#undef N
+    double simulated = (double)total.simulated / 1e9, cpu = cpu_seconds();
+    printf("%llu seeds, %.0f simulated seconds in %.1f s (%.1f s of a core): %.0f cluster-seconds "
+           "per second of a core\n",
+           (unsigned long long)runs, simulated, seconds, cpu, simulated / MAX(cpu, 0.001));
+    count_say(&total);
 }
 
 /* --- soak ------------------------------------------------------------------------------------- */
@@ -129,14 +127,6 @@ static void say_total(double seconds)
 struct child {
     struct sim_counters total;
 };
-
-static void add_counters(const struct sim_counters *from)
-{
-    const uint64_t *f = (const uint64_t *)from;
-    uint64_t *to = (uint64_t *)&total;
-    for (size_t i = 0; i < sizeof(*from) / sizeof(*f); i++)
-        to[i] += f[i];
-}
 
 /* Each seed in a child, so that a failure ends only that. */
 static bool soak_one(uint64_t seed, unsigned nodes, struct child *shared)
@@ -154,7 +144,7 @@ static bool soak_one(uint64_t seed, unsigned nodes, struct child *shared)
     if (pid < 0 || waitpid(pid, &status, 0) != pid)
         return false;
     runs++;
-    add_counters(&shared->total);
+    count_add(&total, &shared->total);
     return status == 0;
 }
 
@@ -193,7 +183,7 @@ static int run_many(const struct options *o, uint64_t first, bool counted)
         run(first + i, (unsigned)o->nodes);
     }
     say_total(wall_seconds() - start);
-    return 0;
+    return o->covers && !count_covers(&total);
 }
 
 int main(int argc, char **argv)
@@ -209,13 +199,14 @@ int main(int argc, char **argv)
         {"twice", 0, 0, G_OPTION_ARG_NONE, &o.twice, "run the seed again and compare", NULL},
         {"hash", 0, 0, G_OPTION_ARG_NONE, &o.hash, "print the hash of the run only", NULL},
         {"survey", 0, 0, G_OPTION_ARG_NONE, &o.survey, "go on after failures, count them", NULL},
+        {"covers", 0, 0, G_OPTION_ARG_NONE, &o.covers, "everything must have happened", NULL},
         {NULL},
     };
     GError *error = NULL;
     GOptionContext *context = g_option_context_new("- a cluster on a simulated machine");
     g_option_context_add_main_entries(context, entries, NULL);
     bool ok = g_option_context_parse(context, &argc, &argv, &error) && o.nodes >= 0 &&
-              o.nodes <= SIM_NODES;
+              o.nodes <= SIM_FIRST;
     g_option_context_free(context);
     if (!ok) {
         fprintf(stderr, "sim: %s\n", error ? error->message : "--nodes is 1 to 7");

@@ -5,8 +5,7 @@
  * ends give up. Besides that, frames of raft between nodes may be lost, doubled or overtaken
  * without any harm to the connection: more than TCP does, but no more than raft must bear.
  */
-#include "cluster/base/msg.h"
-#include "tests/sim/client.h"
+#include "cluster/node/impl.h"
 #include "tests/sim/sim.h"
 
 #define UNACKED   SEC(10) /* as net_uv.c */
@@ -23,8 +22,8 @@ struct sim_conn {
     struct sim *sim;
     struct sim_conn *other; /* NULL: nobody answered */
     unsigned at, far;       /* places: node id, 0 is a client */
-    struct sim_node *node;  /* whose end this is, or: */
-    struct sim_client *client;
+    struct sim_node *node;  /* whose end this is */
+    struct net_user *user;  /* or: who it belongs to */
     uint64_t life;
     struct net_peer peer;
     bool dialed, opened, closed; /* closed: on_close was called, or its owner has ended */
@@ -53,7 +52,7 @@ static struct sim_conn *conn_of(const struct net_conn *nc)
 
 static bool owner_alive(const struct sim_conn *c)
 {
-    return c->client || (c->node->node && c->node->life == c->life);
+    return c->user || (c->node->node && c->node->life == c->life);
 }
 
 /* --- delivery --------------------------------------------------------------------------------- */
@@ -81,18 +80,18 @@ static void deliver_node(struct sim_node *sn, void *arg)
     }
 }
 
-static void deliver_client(const struct delivery *d)
+static void deliver_user(const struct delivery *d)
 {
     struct sim_conn *c = d->arrival->to;
     switch (d->arrival->kind) {
     case ARRIVE_OPEN:
-        client_on_open(c->client, &c->conn);
+        c->user->on_open(c->user, &c->conn);
         return;
     case ARRIVE_FRAME:
-        client_on_frame(c->client, &c->conn, &d->frame);
+        c->user->on_frame(c->user, &c->conn, &d->frame);
         return;
     case ARRIVE_END:
-        client_on_close(c->client, &c->conn);
+        c->user->on_close(c->user, &c->conn);
         return;
     }
 }
@@ -131,8 +130,8 @@ static void deliver(struct sim *s, struct arrival *a)
         s->counters.old_leader_asked++;
     c->opened |= a->kind == ARRIVE_OPEN;
     c->closed |= a->kind == ARRIVE_END;
-    if (c->client)
-        deliver_client(&d);
+    if (c->user)
+        deliver_user(&d);
     else
         host_enter(c->node, deliver_node, &d);
 }
@@ -369,15 +368,24 @@ static struct net_conn *op_dial(struct net *net, const char *address, void *user
     return &c->conn;
 }
 
-struct net_conn *net_client_dial(struct sim *s, struct sim_client *k, unsigned node)
+struct net_conn *net_user_dial(struct sim *s, struct net_user *u, unsigned node)
 {
     struct sim_conn *c = conn_new(s, 0, node);
-    const struct net_peer me = {ROLE_CLIENT, 0, false, -1, "a client"};
-    c->client = k;
+    const struct net_peer me = {u->role, 0, false, -1, "a user"};
+    c->user = u;
     c->conn.net = &client_net;
     c->dialed = true;
     connect_to(c, &me);
     return &c->conn;
+}
+
+void net_user_hello(struct net_conn *nc)
+{
+    struct msg_hello hello = {.protocol = NODE_PROTOCOL, .cluster = SIM_CLUSTER};
+    struct enc e = {0};
+    FRAME(&e, hello, 0, &hello);
+    nc->net->ops->send(nc, enc_view(&e));
+    enc_finish(&e);
 }
 
 static void post_frame(struct sim_conn *to, struct bytes frame, bool loose, uint64_t delay)
@@ -388,6 +396,11 @@ static void post_frame(struct sim_conn *to, struct bytes frame, bool loose, uint
     a->frame = bytes_of(g_memdup2(frame.p, frame.n), frame.n);
     to->other->queued += frame.n;
     post_arrival(to, a, delay);
+}
+
+static unsigned frame_type(struct bytes frame)
+{
+    return frame.p[6] | (unsigned)frame.p[7] << 8;
 }
 
 static bool is_answer(struct bytes frame)
@@ -405,7 +418,7 @@ static bool meddle(struct sim *s, struct sim_conn *to, struct bytes frame)
 {
     const struct profile *p = &s->profile;
     struct rng *r = &s->net_rng;
-    if (s->quiet || to->at == 0 || to->far == 0 || (frame.p[6] | frame.p[7] << 8) != MSG_raft_wire)
+    if (s->quiet || to->at == 0 || to->far == 0 || frame_type(frame) != MSG_raft_wire)
         return false;
     if (rng_chance(r, p->raft_drop)) {
         s->counters.frames_lost++;
@@ -426,6 +439,17 @@ static bool meddle(struct sim *s, struct sim_conn *to, struct bytes frame)
     return true;
 }
 
+static bool costs_connection(struct sim *s, const struct sim_conn *c, struct bytes frame)
+{
+    const struct profile *p = &s->profile;
+    struct rng *r = &s->net_rng;
+    bool client = c->at == 0 || c->far == 0;
+    if (s->quiet)
+        return false;
+    return rng_chance(r, p->conn_break) || (client && rng_chance(r, p->client_break)) ||
+           (frame_type(frame) == MSG_snap_chunk && rng_chance(r, p->snap_break));
+}
+
 static int op_send(struct net_conn *nc, struct bytes frame)
 {
     struct sim_conn *c = conn_of(nc);
@@ -438,9 +462,7 @@ static int op_send(struct net_conn *nc, struct bytes frame)
         check_sent(c->node, frame);
     if (!c->other || c->other->closed || c->broken || c->other->broken)
         return 0; /* into the void: the close is on its way */
-    bool client = c->at == 0 || c->far == 0;
-    if (!s->quiet && (rng_chance(&s->net_rng, s->profile.conn_break) ||
-                      (client && rng_chance(&s->net_rng, s->profile.client_break)))) {
+    if (costs_connection(s, c, frame)) {
         conn_break(c);
         return 0;
     }
@@ -471,7 +493,7 @@ void net_init(struct sim *s)
 {
     client_net.ops = &net_ops;
     s->conns = g_ptr_array_new_with_free_func(g_free);
-    for (unsigned i = 0; i < s->n; i++) {
+    for (unsigned i = 0; i < SIM_NODES; i++) {
         struct sim_net *net = g_new0(struct sim_net, 1);
         *net = (struct sim_net){{&net_ops}, &s->nodes[i]};
         s->nodes[i].net = &net->net;
@@ -484,6 +506,6 @@ void net_finish(struct sim *s)
     for (guint i = 0; i < s->conns->len; i++)
         g_queue_clear_full(&((struct sim_conn *)g_ptr_array_index(s->conns, i))->held, held_free);
     g_ptr_array_free(s->conns, TRUE);
-    for (unsigned i = 0; i < s->n; i++)
+    for (unsigned i = 0; i < SIM_NODES; i++)
         g_free(container_of(s->nodes[i].net, struct sim_net, net));
 }

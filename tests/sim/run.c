@@ -58,6 +58,7 @@ struct sim *sim_create(const struct sim_options *o)
     for (unsigned i = 0; i < s->n; i++)
         host_restart_later(&s->nodes[i], rng_below(&s->rng, MS(500)));
     clients_init(s);
+    operators_init(s);
     return s;
 }
 
@@ -67,6 +68,7 @@ void sim_destroy(struct sim *s)
     host_finish(s);
     queue_finish(&s->queue);
     clients_finish(s);
+    operators_finish(s);
     net_finish(s);
     check_finish(s);
     g_free(s);
@@ -75,9 +77,10 @@ void sim_destroy(struct sim *s)
 static void wait_idle(struct sim *s, const char *what)
 {
     uint64_t deadline = s->now + FINISH_WITHIN;
-    while (!clients_idle(s)) {
+    while (!clients_idle(s) || !operators_idle(s)) {
         if (s->now >= deadline) {
             clients_say_busy(s);
+            operators_say_busy(s);
             sim_fail(s, "no progress: %s %.0f s after the faults", what,
                      (double)FINISH_WITHIN / 1e9);
         }
@@ -113,17 +116,17 @@ void sim_run(const struct sim_options *o, uint64_t *ret_hash, struct sim_counter
     sim_step(s, s->profile.fault_time);
     fault_heal(s);
     clients_last_ops(s);
-    wait_idle(s, "a client is not finished");
+    operators_last(s);
+    wait_idle(s, "a client or operator is not finished");
     clients_audit(s);
     wait_idle(s, "the last reads are not answered");
     sim_settle(s);
+    operators_audit(s);
+    wait_idle(s, "the members are not told");
     sim_judge(s);
     trace_mix(s, s->counters.events);
     *ret_hash = s->trace.hash;
-    const uint64_t *from = (const uint64_t *)&s->counters;
-    uint64_t *to = (uint64_t *)counters;
-    for (size_t i = 0; i < sizeof(s->counters) / sizeof(*from); i++)
-        to[i] += from[i];
-    counters->simulated += s->now;
+    s->counters.simulated = s->now;
+    count_add(counters, &s->counters);
     sim_destroy(s);
 }

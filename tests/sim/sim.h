@@ -5,15 +5,17 @@
  * is checked stands in README.md.
  *
  * Files: queue (time), trace (log, failure), disk, inode and damage, net, state (the nodes' state
- * stores), host (starts, stops and drives nodes), client, request and workload, model and linear
- * (histories), check and check_log (invariants while running), fault (what goes wrong when), run
- * (the phases of a run). All but main.c is a library: tests/course drives the same machine by
- * scripts of its own.
+ * stores), host (starts, stops and drives nodes), client, request and workload, operator and
+ * operator_answer (administrators), model and linear (histories), check, check_log and check_conf
+ * (invariants while running), fault, fault_draw and lost (what goes wrong when, and what may), run
+ * (the phases of a run), count (what happened). All but main.c is a library: tests/course drives
+ * the same machine by scripts of its own.
  */
 #pragma once
 
 #include <setjmp.h>
 #include "cluster/base/limits.h"
+#include "cluster/base/msg.h"
 #include "cluster/base/rng.h"
 #include "cluster/node/node.h"
 #include "cluster/raft/raft.h"
@@ -22,7 +24,8 @@
 
 #define SIM_CLUSTER 0x51u
 #define SIM_SHARDS  256
-#define SIM_NODES   7 /* links are bits of a 64-bit mask: 8 places, clients included */
+#define SIM_NODES   10 /* ever, ids are not used again; links are bits of a link_mask */
+#define SIM_FIRST   7  /* of them there may be from the beginning */
 
 struct profile;
 
@@ -56,7 +59,9 @@ struct sim_options {
     X(FAULT_POWER_IN_WRITE, "power-loss-in-write")                                                 \
     X(FAULT_DAMAGE, "log-damage")                                                                  \
     X(FAULT_CLOCK, "clock-jump")                                                                   \
-    X(FAULT_CLIENT, "client-death-or-sleep")
+    X(FAULT_CLIENT, "client-death-or-sleep")                                                       \
+    X(FAULT_LEAVE, "clean-shutdown")                                                               \
+    X(FAULT_WIPE, "data-lost")
 enum fault_kind {
 #define KIND(kind, name) kind,
     FAULT_TABLE(KIND)
@@ -88,16 +93,75 @@ struct profile {
     uint32_t big_values;                        /* large values of up to so many bytes; 0: none */
     unsigned objects;   /* that clients use; 0: all. One alone gets many reads */
     unsigned histories; /* objects of a script's own; 0: the workload's */
+    unsigned operators; /* administrators at work */
+    uint64_t operator_pause;
+    unsigned crash_change, crash_install; /* soon after a configuration, a snapshot */
+    unsigned snap_break;                  /* per chunk: it costs the connection */
     unsigned weight[FAULT_KINDS];
 };
 
-/* What happened, to tell whether faults reached what they are meant to reach. */
+/* What happened, to tell whether faults reached what they are meant to reach: field, name. Each
+ * must happen within the seeds of the test sim-covers, or it may as well not be there (RARE: need
+ * not). */
+#define COUNTER_TABLE(X, RARE)                                                                     \
+    X(events, "events")                                                                            \
+    X(frames, "frames")                                                                            \
+    X(syncs, "syncs")                                                                              \
+    X(flushes, "flushes")                                                                          \
+    X(elections, "elections")                                                                      \
+    X(ops, "operations")                                                                           \
+    X(unknown_ops, "operations-unknown")                                                           \
+    X(retries, "retries")                                                                          \
+    X(answers_twice, "answered-twice")                                                             \
+    X(old_leader_asked, "old-leader-asked")                                                        \
+    X(client_deaths, "client-deaths")                                                              \
+    X(crashes, "crashes")                                                                          \
+    X(power_losses, "power-losses")                                                                \
+    X(fatals, "fatal")                                                                             \
+    X(pauses, "pauses")                                                                            \
+    X(partitions, "partitions")                                                                    \
+    X(logs_damaged, "logs-damaged")                                                                \
+    X(refused, "starts-refused")                                                                   \
+    X(torn_sectors, "torn-sectors")                                                                \
+    X(frames_lost, "raft-frames-lost")                                                             \
+    X(frames_doubled, "raft-frames-doubled")                                                       \
+    X(frames_late, "raft-frames-overtaken")                                                        \
+    X(snapshots_begun, "snapshots-begun")                                                          \
+    X(snapshots_broken, "snapshots-broken-off")                                                    \
+    X(snapshots_resumed, "snapshots-resumed")                                                      \
+    X(snapshots, "snapshots-installed")                                                            \
+    X(snapshots_members, "snapshots-with-changed-members")                                         \
+    X(crashes_installed, "crashes-soon-after-install")                                             \
+    X(confs, "configurations")                                                                     \
+    X(confs_joint, "configurations-joint")                                                         \
+    X(confs_truncated, "configurations-taken-back")                                                \
+    X(crashes_joint, "leader-crashes-in-joint")                                                    \
+    X(nodes_added, "nodes-added")                                                                  \
+    X(nodes_promoted, "nodes-promoted")                                                            \
+    X(nodes_removed, "nodes-removed")                                                              \
+    X(leaders_removed, "leaders-asked-to-be-removed")                                              \
+    X(nodes_told, "removed-nodes-told")                                                            \
+    X(wiped_shut_out, "wiped-nodes-shut-out")                                                      \
+    X(changes_refused, "changes-refused")                                                          \
+    X(nonsense_refused, "senseless-changes-refused")                                               \
+    X(transfers, "transfers-done")                                                                 \
+    X(transfers_failed, "transfers-given-up")                                                      \
+    X(timeouts_now, "transfer-orders")                                                             \
+    X(leaves, "clean-ends")                                                                        \
+    X(leaves_leading, "clean-ends-of-leaders")                                                     \
+    X(checks, "checks-begun")                                                                      \
+    X(checks_compared, "check-answers-compared")                                                   \
+    X(members_told, "members-asked")                                                               \
+    RARE(sessions_lost, "sessions-lost")                                                           \
+    RARE(torn_tails, "torn-tails")                                                                 \
+    RARE(starts_removed, "removed-nodes-refused-at-start")
+
 struct sim_counters {
-    uint64_t events, frames, syncs, crashes, power_losses, fatals, pauses, partitions, elections,
-        logs_damaged, refused, snapshots, flushes, torn_sectors, torn_tails, ops, unknown_ops,
-        retries, answers_twice, sessions_lost, frames_lost, frames_doubled, frames_late,
-        client_deaths, old_leader_asked, simulated;
+#define FIELD(field, name) uint64_t field;
+    COUNTER_TABLE(FIELD, FIELD)
+#undef FIELD
     uint64_t faults[FAULT_KINDS];
+    uint64_t simulated; /* ns */
 };
 
 /* What a node has told others that it keeps: a restart must not forget it. */
@@ -116,6 +180,7 @@ struct traffic {
 
 struct sim_disk;
 struct sim_client;
+struct sim_operator;
 struct state_store;
 
 struct sim_node {
@@ -130,7 +195,18 @@ struct sim_node {
     bool power_failed; /* that is why it died inside */
     bool damaged;      /* its log was; it may refuse to start */
     bool refused;      /* and did, for good */
+    bool told;         /* that it was removed: it has ended, for good */
+    bool leaving;      /* node_leave was called; then it is down for so long */
+    uint64_t leave_down;
     char fatal[300];
+
+    /* Its configuration file: the members when it was made. joins: it is not one of the first. */
+    bool joins;
+    unsigned peers[SIM_NODES], n_peers;
+    bool wiped;            /* its data directory was made anew, under its old id */
+    unsigned known_to;     /* bits: who must refuse it since */
+    uint64_t unpaused_at;  /* when it last went on after a pause */
+    uint64_t installed_at; /* a snapshot; 0: never */
 
     struct sim_disk *disk;
     struct store_mem_disk *mem;
@@ -147,11 +223,14 @@ struct sim_node {
 
     /* check.c */
     bool leading;
+    uint64_t snap_asked; /* the transfer that has just asked where to go on */
     struct traffic traffic;
     struct promises promised;
     raft_term seen_term;
     raft_id seen_vote;
-    raft_index seen_commit, seen_applied;
+    raft_index seen_commit, seen_applied, seen_first, seen_last;
+    bool conf_known;       /* what is in force was compared for seen_first .. seen_last */
+    raft_index conf_index; /* of what is in force */
 };
 
 struct sim {
@@ -175,12 +254,15 @@ struct sim {
 
     /* client.c, history in linear.h */
     GPtrArray *clients;
+    GPtrArray *operators; /* struct sim_operator */
     struct history *history;
     uint64_t last_value, last_nonce;
 
-    /* check.c, check_log.c */
+    /* check.c, check_log.c, check_conf.c */
     struct check *check;
     struct check_log *check_log;
+    struct check_conf *check_conf;
+    unsigned planted; /* a script's: this node's state was changed behind its back */
 
     /* A script's: after each batch of a node's state store. */
     void (*on_batch)(struct sim_node *sn, uint64_t index, const struct store_write *w, size_t n);
@@ -207,6 +289,13 @@ static inline void sim_post_node(struct sim_node *sn, struct event *e, uint64_t 
 /* Around the mean, with a long tail: mostly less, now and then several times as much. */
 uint64_t sim_spread(struct rng *r, uint64_t mean);
 
+/* --- count.c --- */
+
+void count_add(struct sim_counters *to, const struct sim_counters *from);
+void count_say(const struct sim_counters *c);
+/* Names what never happened; true: nothing is missing. */
+bool count_covers(const struct sim_counters *c);
+
 /* --- run.c --- */
 
 /* A whole run, its counters added to the given ones. */
@@ -230,6 +319,18 @@ enum host_end { END_KILLED, END_POWER_LOSS };
 void host_stop(struct sim_node *sn, enum host_end how);
 void host_restart_later(struct sim_node *sn, uint64_t delay);
 void host_pause(struct sim_node *sn, uint64_t duration);
+/* A clean end: it hands over what it leads, then ends; restarts after the delay. */
+void host_leave(struct sim_node *sn, uint64_t down);
+/* One more node, whose file names the given members; it is not started. NULL: there are too many.
+ */
+struct sim_node *host_add(struct sim *s, const unsigned *members, unsigned n);
+/* Its disk is a new one, and its incarnation. It is down. */
+void host_wipe(struct sim_node *sn);
+/* It will not run again. */
+static inline bool host_is_gone(const struct sim_node *sn)
+{
+    return sn->refused || sn->told;
+}
 /* Calls fn with node code allowed to end in env.fatal; then a round is due. False: it died. */
 bool host_enter(struct sim_node *sn, void (*fn)(struct sim_node *sn, void *arg), void *arg);
 unsigned host_leader(struct sim *s); /* that may serve, of the highest term; 0: none */
@@ -246,8 +347,16 @@ void net_break_some(struct sim *s);
 bool net_linked(const struct sim *s, unsigned a, unsigned b);
 /* When a paused node gets an event that waited for it: the sockets are read in any order. */
 uint64_t net_resume_at(struct sim *s, struct event *e);
-/* A client's end: callbacks in client.c. NULL: never. */
-struct net_conn *net_client_dial(struct sim *s, struct sim_client *k, unsigned node);
+/* Who is no node, and what happens to its end of a connection. */
+struct net_user {
+    enum role role;
+    void (*on_open)(struct net_user *u, struct net_conn *nc);
+    void (*on_frame)(struct net_user *u, struct net_conn *nc, const struct frame *f);
+    void (*on_close)(struct net_user *u, struct net_conn *nc);
+};
+struct net_conn *net_user_dial(struct sim *s, struct net_user *u, unsigned node); /* never NULL */
+/* From on_open: says hello as somebody who is no node. */
+void net_user_hello(struct net_conn *nc);
 
 /* --- state.c --- */
 
@@ -268,8 +377,12 @@ void check_lead(struct sim_node *sn, bool leading);
 /* The node's state store took a batch; it was opened, maybe with another node's state. */
 void check_batch(struct sim_node *sn, const struct store_write *w, size_t n);
 void check_state(struct sim_node *sn);
+/* The last configuration expects of it that it has everything. */
+bool check_is_replica(const struct sim *s, const struct sim_node *sn);
 bool check_replicas_settled(struct sim *s);
 void check_replicas_equal(struct sim *s);
+/* It leads, or has led, a term from `since` on. */
+bool check_has_led(const struct sim *s, unsigned node, raft_term since);
 
 /* --- damage.c --- */
 
@@ -278,16 +391,78 @@ bool damage_log(struct sim_node *sn);
 
 /* --- check_log.c: called by check.c --- */
 
-struct msg_raft_wire;
 void check_log_init(struct sim *s);
 void check_log_finish(struct sim *s);
 void check_log_append(struct sim_node *sn, const struct msg_raft_wire *m); /* sent by a leader */
 void check_log_acked(struct sim_node *sn, raft_term term, raft_index index);
 void check_log_elected(struct sim_node *sn, const struct raft_status *st);
 void check_log_commit(struct sim_node *sn, const struct raft_status *st); /* a leader's has risen */
+/* What is committed on a node is what was committed there, on others, and in earlier lives. */
+void check_log_immutable(struct sim_node *sn, const struct raft_status *st);
+void check_log_voted(struct sim_node *sn, raft_term term, raft_id candidate);
+/* A leader orders a transfer: to one who has all that it has. */
+void check_log_order(struct sim_node *sn, raft_term term, raft_id to);
+/* A node has acknowledged an entry to the term's leader; for whom it voted. */
+bool check_log_has(const struct sim *s, unsigned node, raft_term term, raft_index index);
+raft_id check_log_granted(const struct sim *s, unsigned node, raft_term term);
+
+/* --- check_conf.c --- */
+
+void check_conf_init(struct sim *s);
+void check_conf_finish(struct sim *s);
+/* An entry that is in the log of a node, maybe seen before. */
+void check_conf_entry(struct sim_node *sn, raft_index index, raft_term term,
+                      enum raft_entry_type type, struct bytes data);
+void check_conf_started(struct sim_node *sn);
+void check_conf_node(struct sim_node *sn, const struct raft_status *st); /* after each call */
+/* In check_conf_node's call: it has come to lead; its commit index has risen. */
+void check_conf_elected(struct sim_node *sn, const struct raft_status *st);
+void check_conf_commit(struct sim_node *sn, const struct raft_status *st);
+const struct raft_conf *check_conf_committed(const struct sim *s); /* the newest */
+bool check_conf_has(const struct raft_conf *conf, unsigned id);
+bool check_conf_is_voter(const struct raft_conf *conf, unsigned id);
+/* Each configuration that is in force somewhere or may come into force again. */
+void check_conf_each(const struct sim *s, void (*fn)(void *arg, const struct raft_conf *c),
+                     void *arg);
+bool check_conf_removed(const struct sim *s, unsigned id);  /* its removal is committed */
+bool check_conf_recorded(const struct sim *s, unsigned id); /* to the last step */
+bool check_conf_changed(const struct sim *s);               /* since the beginning */
+bool check_conf_leads_joint(const struct sim_node *sn);
+/* An operator asks for it from now on: nobody else may have changed it. */
+void check_conf_asked(struct sim *s, enum member_op op, unsigned id);
+/* Whoever was removed serves nothing that was asked after that; nobody else is told so. */
+void check_conf_served(struct sim *s, unsigned node, uint64_t asked_at);
+void check_conf_told(struct sim_node *sn);
+/* Peace: the last configuration is not joint, and who was removed has ended if it can be told. */
+bool check_conf_settled(struct sim *s);
+/* What a node says of the members: something that was decided; exact: the last that was. */
+void check_conf_said(struct sim *s, unsigned node, const struct msg_members_reply *m, bool exact);
+
+/* --- lost.c: how much may be lost for good --- */
+
+/* The others go on whatever configuration comes to be in force. */
+bool lost_allows(const struct sim *s, unsigned victim);
+bool lost_allows_removal(const struct sim *s, unsigned id);
+/* All others have written down under which incarnation they met it, so they must refuse another.
+ * Who joins later could not know: node/README.md. */
+bool lost_is_known(struct sim *s, unsigned id, unsigned *ret_known_to);
+
+/* --- operator.c --- */
+
+void operators_init(struct sim *s);
+void operators_finish(struct sim *s);
+bool operators_idle(const struct sim *s);
+void operators_say_busy(struct sim *s);
+/* The faults are over: ends what was begun, replaces what was lost, compares the replicas. */
+void operators_last(struct sim *s);
+void operators_audit(struct sim *s); /* all is settled: asks everybody for the members */
+/* Changes that may still happen: removed (op MEMBER_REMOVE) or promoted nodes; their number. */
+unsigned operators_pending(const struct sim *s, struct msg_member_change *ret, unsigned max);
 
 /* --- fault.c --- */
 
 void fault_draw(struct sim *s); /* the profile */
 void fault_begin(struct sim *s);
-void fault_heal(struct sim *s); /* everything; no more faults after it */
+void fault_at_change(struct sim_node *leader); /* it has just appended a configuration */
+void fault_at_install(struct sim_node *sn);    /* it installs a snapshot */
+void fault_heal(struct sim *s);                /* everything; no more faults after it */
