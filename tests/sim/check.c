@@ -65,6 +65,7 @@ void check_node(struct sim_node *sn)
     struct raft_status st;
     if (!sn->node || !node_group_status(sn->node, 0, &st))
         return;
+    check_conf_appended(sn, &st);
     if (st.role == RAFT_LEADER)
         check_term_leader(sn, &st);
     if (st.role == RAFT_LEADER && st.commit > sn->seen_commit)

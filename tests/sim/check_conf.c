@@ -362,10 +362,14 @@ void check_conf_started(struct sim_node *sn)
     sn->conf_known = false;
 }
 
-void check_conf_node(struct sim_node *sn, const struct raft_status *st)
+void check_conf_appended(struct sim_node *sn, const struct raft_status *st)
 {
     if (st->last > sn->seen_last)
         scan(sn, MAX(sn->seen_last + 1, st->first), st->last);
+}
+
+void check_conf_node(struct sim_node *sn, const struct raft_status *st)
+{
     if (st->commit > sn->seen_commit)
         note_committed(sn, st);
     if (sn->conf_known && st->last == sn->seen_last && st->first == sn->seen_first &&
@@ -389,6 +393,21 @@ static bool has_granted(const void *ctx, raft_id voter)
     return voter == q->sn->id || check_log_granted(q->sn->sim, voter, q->term) == q->sn->id;
 }
 
+/* That was committed, or that its log has, or that it began with. */
+static bool is_voter_of_some(const struct sim_node *sn)
+{
+    const struct check_conf *c = sn->sim->check_conf;
+    struct raft_conf file;
+    file_conf(sn, &file);
+    bool is = check_conf_is_voter(&c->newest.conf, sn->id) || check_conf_is_voter(&file, sn->id);
+    for (guint i = 0; i < c->all->len && !is; i++) {
+        const struct decision *d = decision_at(c, i);
+        is = d->is_conf && check_conf_is_voter(&d->conf, sn->id) &&
+             (d->committed || raft_term_at(core_of(sn), d->index) == d->term);
+    }
+    return is;
+}
+
 void check_conf_elected(struct sim_node *sn, const struct raft_status *st)
 {
     struct sim *s = sn->sim;
@@ -398,6 +417,8 @@ void check_conf_elected(struct sim_node *sn, const struct raft_status *st)
     CHECK(s, majority(&conf, has_granted, &q),
           "node %u is elected in term %" G_GUINT64_FORMAT " without a majority of %s", sn->id,
           st->term, conf_text(&conf));
+    CHECK(s, is_voter_of_some(sn),
+          "node %u, which is no voter, is elected in term %" G_GUINT64_FORMAT, sn->id, st->term);
     const struct out *o = &s->check_conf->out[sn->id];
     /* By the configuration alone it may still be needed (dissertation 4.2.2). */
     CHECK(s, !o->recorded || st->term <= o->recorded,

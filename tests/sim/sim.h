@@ -414,7 +414,9 @@ void check_conf_finish(struct sim *s);
 void check_conf_entry(struct sim_node *sn, raft_index index, raft_term term,
                       enum raft_entry_type type, struct bytes data);
 void check_conf_started(struct sim_node *sn);
-void check_conf_node(struct sim_node *sn, const struct raft_status *st); /* after each call */
+/* After each call; appended: before the others look. */
+void check_conf_appended(struct sim_node *sn, const struct raft_status *st);
+void check_conf_node(struct sim_node *sn, const struct raft_status *st);
 /* In check_conf_node's call: it has come to lead; its commit index has risen. */
 void check_conf_elected(struct sim_node *sn, const struct raft_status *st);
 void check_conf_commit(struct sim_node *sn, const struct raft_status *st);
