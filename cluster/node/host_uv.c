@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include "cluster/base/clock.h"
 #include "cluster/base/limits.h"
+#include "cluster/node/sync_thread.h"
 
 /* After a pause of the process (a stopped machine, a slow sync) so many ticks are caught up with at
  * once; more would only make elections out of the past. What ends in any case goes by the node's
@@ -50,18 +51,8 @@ struct host {
     struct disk_ops disk_ops;
     int (*disk_write)(struct disk_file *f, const struct iovec *iov, int n, uint64_t off);
     void (*disk_sync)(struct disk_file *f, disk_done_fn *done, void *arg);
-    size_t unsynced;  /* bytes written since the last sync */
-    unsigned syncing; /* syncs on libuv's threads */
-};
-
-/* One sync on a thread of libuv. */
-struct sync_work {
-    uv_work_t work;
-    struct host *host;
-    struct disk_file *file;
-    disk_done_fn *done;
-    void *arg;
-    int err;
+    size_t unsynced; /* bytes written since the last sync */
+    struct sync_thread *syncs;
 };
 
 /* The disk has no place for a context; there is one host in a process. */
@@ -221,26 +212,6 @@ static int write_after_flush(struct disk_file *f, const struct iovec *iov, int n
     return the_host->disk_write(f, iov, n, off);
 }
 
-static void note_result(void *arg, int err)
-{
-    *(int *)arg = err;
-}
-
-static void sync_on_thread(uv_work_t *work)
-{
-    struct sync_work *s = container_of(work, struct sync_work, work);
-    s->host->disk_sync(s->file, note_result, &s->err); /* the real disk's is done when it returns */
-}
-
-static void sync_ended(uv_work_t *work, int status)
-{
-    struct sync_work *s = container_of(work, struct sync_work, work);
-    s->host->syncing--;
-    s->host->input = true;
-    s->done(s->arg, s->err);
-    g_free(s);
-}
-
 /* A lone request waits for the disk anyway, and two hand-overs would only add to that. Where many
  * are under way their input and their answers keep this thread busy meanwhile. */
 static void sync_after_flush(struct disk_file *f, disk_done_fn *done, void *arg)
@@ -253,11 +224,7 @@ static void sync_after_flush(struct disk_file *f, disk_done_fn *done, void *arg)
         h->disk_sync(f, done, arg);
         return;
     }
-    struct sync_work *s = g_new0(struct sync_work, 1);
-    *s = (struct sync_work){.host = h, .file = f, .done = done, .arg = arg};
-    h->syncing++;
-    int r = uv_queue_work(&h->loop, &s->work, sync_on_thread, sync_ended);
-    ASSERT(r == 0);
+    sync_thread_submit(h->syncs, h->disk_sync, f, done, arg);
 }
 
 struct disk *host_disk(struct host *h, struct disk *disk)
@@ -294,6 +261,7 @@ struct host *host_create(struct tls_ctx *tls)
     pthread_mutex_init(&h->lock, NULL);
     h->posts = g_array_new(FALSE, FALSE, sizeof(struct post));
     h->net = net_uv_create(&h->loop, tls);
+    h->syncs = sync_thread_create(&h->loop);
     return h;
 }
 
@@ -308,6 +276,7 @@ void host_destroy(struct host *h)
     if (!h)
         return;
     net_uv_destroy(h->net);
+    sync_thread_destroy(h->syncs);
     uv_walk(&h->loop, close_handle, NULL);
     uv_run(&h->loop, UV_RUN_DEFAULT);
     int r = uv_loop_close(&h->loop);
@@ -340,7 +309,7 @@ int host_run(struct host *h, struct node *node)
     if (h->parent_fd >= 0 && !h->parent_ended)
         uv_poll_start(&h->parent, UV_READABLE | UV_DISCONNECT, on_parent);
     uv_run(&h->loop, UV_RUN_DEFAULT);
-    while (h->syncing > 0)
+    while (sync_thread_busy(h->syncs))
         uv_run(&h->loop, UV_RUN_ONCE);
     net_uv_flush(h->net);
     net_uv_set_handler(h->net, NULL);

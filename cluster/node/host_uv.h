@@ -28,7 +28,7 @@ void host_destroy(struct host *h);
 struct net_uv *host_net(struct host *h);
 /* disk (disk_posix, borrowed), whose write and sync from now on first send what the net holds, so
  * that the followers' disk writes run beside ours. A sync of more than a few small entries runs on
- * a thread of libuv; its file is closed after host_run only, which waits for it. */
+ * another thread (sync_thread.h); its file is closed after host_run only, which waits for it. */
 struct disk *host_disk(struct host *h, struct disk *disk);
 
 /* End of file on fd (an inherited pipe, owned from now on) ends the loop: its other end is our
