@@ -100,17 +100,27 @@ char *arena_printf(struct arena *a, const char *fmt, ...)
     return s;
 }
 
+/* Of the chunks the largest stays that is not one of its own for something large: so who fills the
+ * arena as full the next time allocates little or nothing. */
 void arena_reset(struct arena *a)
 {
-    if (!a->head)
-        return;
-    while (a->head->older) {
-        struct arena_chunk *c = a->head;
-        a->head = c->older;
-        chunk_free(c);
+    struct arena_chunk *kept = NULL, *older;
+    for (struct arena_chunk *c = a->head; c; c = older) {
+        struct arena_chunk *dropped = c;
+        older = c->older;
+        if (c->size <= CHUNK_MAX && (!kept || c->size > kept->size)) {
+            dropped = kept;
+            kept = c;
+        }
+        if (dropped)
+            chunk_free(dropped);
     }
+    if (kept) {
+        kept->older = NULL;
+        ASAN_POISON_MEMORY_REGION(kept->data, kept->size);
+    }
+    a->head = kept;
     a->used = 0;
-    ASAN_POISON_MEMORY_REGION(a->head->data, a->head->size);
 }
 
 void arena_finish(struct arena *a)

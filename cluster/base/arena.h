@@ -3,7 +3,7 @@
  * arena.h - bump allocator for things that die together (one request, one round).
  *
  * Zero-initialised is a valid empty arena: `struct arena a = {0};` ... arena_finish(&a). arena_reset
- * keeps the first chunk for the next use. Memory is aligned to 16 and not zeroed unless said.
+ * keeps the largest chunk (up to 256 KiB) for the next use. Memory is aligned to 16 and not zeroed unless said.
  * Not thread safe. Allocation failure ends the process.
  */
 #pragma once
