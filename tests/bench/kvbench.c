@@ -9,7 +9,7 @@
  * machine goes to waking threads of the benchmark, and a latency may include the wait for an older
  * request of the thread. Keys spread over all shards. Prints one line:
  *   OP_cCLIENTS_vBYTES <TAB> ops/s <TAB> p50 us <TAB> p99 us <TAB> max us <TAB> errors
- *   <TAB> us of CPU that this program took per op
+ *   <TAB> us of CPU that this program took per op <TAB> ops in all, with those before the clock ran
  * Never run as a test: it asserts nothing.
  */
 #include <pthread.h>
@@ -103,15 +103,22 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static void report(const struct worker *workers, unsigned n, double seconds, uint64_t cpu,
-                   const char *what)
+static size_t count(const struct worker *workers, unsigned n, size_t *ret_errors)
 {
-    size_t total = 0, errors = 0;
+    size_t total = 0;
 
+    *ret_errors = 0;
     for (unsigned i = 0; i < n; i++) {
         total += workers[i].n;
-        errors += workers[i].errors;
+        *ret_errors += workers[i].errors;
     }
+    return total;
+}
+
+static void report(const struct worker *workers, unsigned n, double seconds, uint64_t cpu,
+                   size_t before, const char *what)
+{
+    size_t errors, total = count(workers, n, &errors);
     uint32_t *all = g_new(uint32_t, total + 1);
     size_t at = 0;
     for (unsigned i = 0; i < n; i++) {
@@ -120,9 +127,9 @@ static void report(const struct worker *workers, unsigned n, double seconds, uin
     }
     qsort(all, total, sizeof(*all), by_value);
     all[total] = 0;
-    (void)printf("%s\t%.0f\t%u\t%u\t%u\t%zu\t%.1f\n", what, (double)total / seconds, all[total / 2],
-                 all[total * 99 / 100], all[total ? total - 1 : 0], errors,
-                 (double)cpu / (double)MAX(total, 1));
+    (void)printf("%s\t%.0f\t%u\t%u\t%u\t%zu\t%.1f\t%zu\n", what, (double)total / seconds,
+                 all[total / 2], all[total * 99 / 100], all[total ? total - 1 : 0], errors,
+                 (double)cpu / (double)MAX(total, 1), before + total);
     g_free(all);
 }
 
@@ -176,11 +183,12 @@ int main(int argc, char **argv)
     }
     /* Connections and the session are opened before the clock runs. */
     run(workers, n, 0.3);
+    size_t errors, before = count(workers, n, &errors);
     uint64_t began = clock_mono_ns(), cpu = cpu_us();
     run(workers, n, seconds);
     char what[80];
     g_snprintf(what, sizeof(what), "%s_c%u_v%zu", argv[2], clients, bytes);
-    report(workers, n, (double)(clock_mono_ns() - began) / 1e9, cpu_us() - cpu, what);
+    report(workers, n, (double)(clock_mono_ns() - began) / 1e9, cpu_us() - cpu, before, what);
     for (unsigned i = 0; i < n_sessions; i++)
         client_destroy(sessions[i]);
     g_free(value);
