@@ -60,6 +60,10 @@ static void admit(struct listener *l, int fd, const struct addr *from)
         addr_format(from, c->text);
     conn_attach(c, fd);
     conn_ready(c, l->local);
+    /* Open already? A quick peer, or this process was slow. Then its first frame may have been read
+     * with the end of the handshake and lie inside TLS, of which no poll tells. */
+    if (c->stage == STAGE_OPEN && c->tls)
+        stream_read(c);
     conn_poll(c);
 }
 

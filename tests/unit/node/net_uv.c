@@ -6,6 +6,8 @@
 
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -382,6 +384,63 @@ TEST(the_peer_is_who_its_certificate_says)
 /* --- addresses ----------------------------------------------------------------------------------
  */
 
+/* --- a peer that answers faster than this process asks again --- */
+
+static bool peer_is_quick;                 /* what the server sends is answered when send returns */
+static bool began_to_talk, frame_was_sent; /* atomic; by the peer */
+static pthread_t server_thread;
+
+/* In the place of libc's: the scheduler does the same on a busy machine. */
+ssize_t send(int fd, const void *p, size_t n, int flags)
+{
+    ssize_t r = sendto(fd, p, n, flags, NULL, 0);
+    if (!peer_is_quick)
+        return r;
+    if (!pthread_equal(pthread_self(), server_thread))
+        __atomic_store_n(&began_to_talk, true, __ATOMIC_RELEASE);
+    else
+        T_EVENTUALLY(__atomic_load_n(&frame_was_sent, __ATOMIC_ACQUIRE));
+    return r;
+}
+
+/* Shakes hands and sends one frame, on a socket that blocks. */
+static void *quick_peer(void *arg)
+{
+    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    struct enc CLEANUP(enc_finish) e = {0};
+    const struct msg_status m = {0};
+    const int one = 1;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)), 0);
+    sa.sin_port = htons((uint16_t)atoi(strrchr(address, ':') + 1));
+    assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+    struct tls_conn *tls = tls_conn_create(client_tls, fd, false);
+    T_OK(tls_handshake(tls));
+    FRAME(&e, status, 1, &m);
+    assert_int_equal(tls_write(tls, e.p, e.n), (int64_t)e.n);
+    __atomic_store_n(&frame_was_sent, true, __ATOMIC_RELEASE);
+    *(struct tls_conn **)arg = tls;
+    return (void *)(intptr_t)fd;
+}
+
+TEST(a_frame_that_comes_with_the_end_of_the_handshake_is_not_forgotten)
+{
+    struct tls_conn *tls = NULL;
+    pthread_t thread;
+    void *fd;
+    up_tls();
+    server_thread = pthread_self();
+    peer_is_quick = true;
+    assert_int_equal(pthread_create(&thread, NULL, quick_peer, &tls), 0);
+    T_EVENTUALLY(__atomic_load_n(&began_to_talk, __ATOMIC_ACQUIRE));
+    RUN_UNTIL(server.frames == 1);
+    peer_is_quick = false;
+    pthread_join(thread, &fd);
+    tls_conn_destroy(tls);
+    close((int)(intptr_t)fd);
+    down();
+}
+
 TEST(a_unix_socket_is_its_owners_and_has_no_role)
 {
     struct stat st;
@@ -483,8 +542,9 @@ T_MAIN(T(frames_arrive_whole_and_in_order_over_tls),
        T(what_was_sent_before_a_close_arrives), T(after_a_close_nothing_is_sent_or_delivered),
        T(a_flipped_bit_ends_the_connection), T(half_a_frame_is_waited_for_and_others_are_served),
        T(plain_http_is_dropped_without_a_word_to_the_handler),
-       T(a_certificate_of_another_authority_is_refused), T(the_peer_is_who_its_certificate_says),
-       T(a_unix_socket_is_its_owners_and_has_no_role),
+       T(a_certificate_of_another_authority_is_refused),
+       T(a_frame_that_comes_with_the_end_of_the_handshake_is_not_forgotten),
+       T(the_peer_is_who_its_certificate_says), T(a_unix_socket_is_its_owners_and_has_no_role),
        T(a_socket_file_without_a_listener_is_taken_over), T(a_socket_or_port_in_use_is_named),
        T(a_file_that_is_no_socket_is_left_alone), T(tcp_without_certificates_is_refused),
        T(a_dial_that_fails_ends_in_on_close), T(a_name_is_resolved_beside_the_loop),
