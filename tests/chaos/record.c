@@ -135,6 +135,49 @@ enum recorded record_run(struct record *r, struct client *c, unsigned object,
     return how;
 }
 
+/* -ERR_NOT_LEADER stands for any refusal. */
+static int ask_at(struct client *c, uint32_t node, const struct txn *t, unsigned timeout_ms,
+                  unsigned object, struct model_reply *ret)
+{
+    struct arena a CLEANUP(arena_finish) = {0};
+    struct enc e CLEANUP(enc_finish) = {0};
+    struct msg_txn_reply reply;
+    struct buf *b = NULL;
+    unsigned type = 0;
+    enc_txn(&e, &t->m);
+    int err = client_ask_node(c, node, MSG_txn, enc_view(&e), timeout_ms, &type, &b);
+    if (err == 0 && (type != MSG_txn_reply || dec_txn_reply(buf_bytes(b), &a, &reply) < 0 ||
+                     (reply.status != 0 && reply.status != ERR_FAILED)))
+        err = -ERR_NOT_LEADER;
+    if (err == 0)
+        take_reply(object, &reply, ret);
+    buf_unref(b);
+    return err;
+}
+
+enum recorded record_read_at(struct record *r, struct client *c, uint32_t node, unsigned object,
+                             const struct model_txn *m, unsigned timeout_ms,
+                             struct model_reply *ret_reply)
+{
+    struct txn t = {0};
+    struct model_reply reply;
+    build(&t, object, m);
+    pthread_mutex_lock(&r->lock);
+    struct hist_op *op = history_call(r->history, object, m, clock_mono_ns());
+    pthread_mutex_unlock(&r->lock);
+    int err = ask_at(c, node, &t, timeout_ms, object, &reply);
+    pthread_mutex_lock(&r->lock);
+    if (err == 0) {
+        *ret_reply = op->reply = reply;
+        history_return(r->history, op, clock_mono_ns());
+    } else {
+        history_drop(r->history, op);
+    }
+    pthread_mutex_unlock(&r->lock);
+    txn_finish(&t);
+    return err == 0 ? RECORD_ANSWERED : RECORD_REFUSED;
+}
+
 bool record_judge(const struct record *r, uint64_t budget)
 {
     bool good = true;

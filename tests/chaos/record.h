@@ -39,6 +39,11 @@ enum recorded record_run(struct record *r, struct client *c, unsigned object,
                          const struct model_txn *m, unsigned deadline_ms,
                          struct model_reply *ret_reply, int *ret_err);
 
+/* A transaction without writes at one node, and at no other; not answered: refused. */
+enum recorded record_read_at(struct record *r, struct client *c, uint32_t node, unsigned object,
+                             const struct model_txn *m, unsigned timeout_ms,
+                             struct model_reply *ret_reply);
+
 /* Each object within so many steps of the search. False: some history is not linearizable, or could
  * not be judged; printed. */
 bool record_judge(const struct record *r, uint64_t budget);

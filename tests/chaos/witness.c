@@ -10,6 +10,9 @@
  * number of operations answered so far; who drives the faults waits for it to grow. Prints one
  * summary line, on a violation the operations around it. Exit status 0: linearizable.
  *
+ * Beside the clients, which ask whoever leads, each node of CONF has a reader that asks this node
+ * and no other: one that believes to lead after the others went on must not answer it.
+ *
  * Objects are those of the simulator's checker (tests/sim/model.h): registers, a counter, and four
  * accounts in two shards between which money moves.
  */
@@ -29,9 +32,12 @@
 #define OBJECTS       (REGISTERS + 1)
 #define START_WITH    1000
 #define CLIENTS_MAX   32
-#define ERROR_MS      200     /* after an error, say a full disk's */
-#define PAUSE_MS_MAX  20      /* between a client's operations: the judge's work grows with them */
-#define OP_MS         60000   /* without an answer by then an operation's end is unknown */
+#define READERS_MAX   9
+#define ERROR_MS      200   /* after an error, say a full disk's */
+#define PAUSE_MS_MAX  20    /* between a client's operations: the judge's work grows with them */
+#define READ_PAUSE_MS 40    /* of a reader: short beside the time for which a leader believes */
+#define OP_MS         60000 /* without an answer by then an operation's end is unknown */
+#define READ_MS       5000
 #define SEARCH_BUDGET 4000000 /* steps of the judge per object */
 
 struct witness {
@@ -40,6 +46,7 @@ struct witness {
     uint64_t answered;   /* atomic */
     uint64_t unknown;    /* atomic */
     uint64_t refused;    /* atomic */
+    uint64_t read_there; /* atomic; answers to readers of one node */
     uint64_t sessions_lost;
     volatile sig_atomic_t stop;
 };
@@ -50,6 +57,7 @@ struct actor {
     struct rng rng;
     pthread_t thread;
     uint64_t known[OBJECTS]; /* versions seen of cell 0 */
+    uint32_t node;           /* of a reader: whom it asks */
 };
 
 static struct witness the;
@@ -161,6 +169,26 @@ static void *act(void *arg)
     return NULL;
 }
 
+/* Reads at one node. What is asked while that one hangs is answered when it goes on. */
+static void *read_there(void *arg)
+{
+    struct actor *a = arg;
+    struct pollfd none = {.fd = -1};
+    while (!a->w->stop) {
+        unsigned object = (unsigned)rng_below(&a->rng, OBJECTS);
+        struct model_txn m = {0};
+        struct model_reply reply;
+        record_get(&m, 0);
+        if (object == BANK)
+            record_get(&m, 1);
+        if (record_read_at(&a->w->record, a->client, a->node, object, &m, READ_MS, &reply) ==
+            RECORD_ANSWERED)
+            __atomic_add_fetch(&a->w->read_there, 1, __ATOMIC_RELAXED);
+        (void)poll(&none, 1, (int)rng_below(&a->rng, READ_PAUSE_MS));
+    }
+    return NULL;
+}
+
 /* --- the whole -------------------------------------------------------------------------------- */
 
 static void read_all(struct actor *a)
@@ -185,26 +213,53 @@ static void tell_progress(struct witness *w, int fd)
         perror("witness: progress");
 }
 
-static int open_actors(struct actor *actors, unsigned n, const char *conf, uint64_t seed)
+static int open_actor(struct actor *a, const char *conf, uint64_t seed)
 {
-    for (unsigned i = 0; i < n; i++) {
-        struct client_options o = {.conf = conf, .name = "witness"};
-        struct errmsg msg = {""};
-        if (client_create(&o, &actors[i].client, &msg) < 0 ||
-            client_probe(actors[i].client, 20000, &msg) < 0) {
-            fprintf(stderr, "witness: %s\n", msg.text);
-            return -1;
-        }
-        actors[i].w = &the;
-        rng_seed(&actors[i].rng, seed * 1000 + i);
+    struct client_options o = {.conf = conf, .name = "witness"};
+    struct errmsg msg = {""};
+    if (client_create(&o, &a->client, &msg) < 0 || client_probe(a->client, 20000, &msg) < 0) {
+        fprintf(stderr, "witness: %s\n", msg.text);
+        return -1;
     }
+    a->w = &the;
+    rng_seed(&a->rng, seed);
     return 0;
+}
+
+/* The clients, then a reader for each node. *ret_readers: how many. */
+static int open_actors(struct actor *actors, unsigned n, const char *conf, uint64_t seed,
+                       unsigned *ret_readers)
+{
+    uint32_t ids[READERS_MAX];
+    for (unsigned i = 0; i < n; i++)
+        if (open_actor(&actors[i], conf, seed * 1000 + i) < 0)
+            return -1;
+    unsigned readers = client_nodes(actors[0].client, ids, READERS_MAX);
+    for (unsigned i = 0; i < readers; i++) {
+        if (open_actor(&actors[n + i], conf, seed * 1000 + n + i) < 0)
+            return -1;
+        actors[n + i].node = ids[i];
+    }
+    *ret_readers = readers;
+    return 0;
+}
+
+/* Reads all and judges. True: it is well. */
+static bool finish(struct witness *w, struct actor *a)
+{
+    uint64_t before = w->answered;
+    read_all(a);
+    if (w->answered - before == REGISTERS + 2)
+        return record_judge(&w->record, SEARCH_BUDGET);
+    printf("the last reads were not answered\n");
+    return false;
 }
 
 int main(int argc, char **argv)
 {
-    static struct actor actors[CLIENTS_MAX];
+    static struct actor actors[CLIENTS_MAX + READERS_MAX];
     struct pollfd none = {.fd = -1};
+    unsigned readers;
     if (argc != 5) {
         fprintf(stderr, "usage: witness CONF SEED CLIENTS PROGRESS\n");
         return 2;
@@ -217,27 +272,25 @@ int main(int argc, char **argv)
     }
     record_init(&the.record, OBJECTS);
     signal(SIGTERM, on_term);
-    if (open_actors(actors, n, argv[1], strtoull(argv[2], NULL, 0)) < 0)
+    if (open_actors(actors, n, argv[1], strtoull(argv[2], NULL, 0), &readers) < 0)
         return 2;
-    for (unsigned i = 0; i < n; i++)
-        (void)pthread_create(&actors[i].thread, NULL, act, &actors[i]);
+    for (unsigned i = 0; i < n + readers; i++)
+        (void)pthread_create(&actors[i].thread, NULL, actors[i].node ? read_there : act,
+                             &actors[i]);
     while (!the.stop) {
         tell_progress(&the, fd);
         (void)poll(&none, 1, 50);
     }
-    for (unsigned i = 0; i < n; i++)
+    for (unsigned i = 0; i < n + readers; i++)
         (void)pthread_join(actors[i].thread, NULL);
-    uint64_t before = the.answered;
-    read_all(&actors[0]);
-    bool bad = the.answered - before != REGISTERS + 2 || !record_judge(&the.record, SEARCH_BUDGET);
-    if (the.answered - before != REGISTERS + 2)
-        printf("the last reads were not answered\n");
+    bool good = finish(&the, &actors[0]);
     printf("witness: %s, %u clients, %" G_GUINT64_FORMAT " answered, %" G_GUINT64_FORMAT
-           " refused, %" G_GUINT64_FORMAT " unknown, %" G_GUINT64_FORMAT " sessions lost\n",
-           bad ? "NOT LINEARIZABLE" : "linearizable", n, the.answered, the.refused, the.unknown,
-           the.sessions_lost);
-    for (unsigned i = 0; i < n; i++)
+           " refused, %" G_GUINT64_FORMAT " unknown, %" G_GUINT64_FORMAT
+           " reads at one node answered, %" G_GUINT64_FORMAT " sessions lost\n",
+           good ? "linearizable" : "NOT LINEARIZABLE", n, the.answered, the.refused, the.unknown,
+           the.read_there, the.sessions_lost);
+    for (unsigned i = 0; i < n + readers; i++)
         client_destroy(actors[i].client);
     record_finish(&the.record);
-    return bad;
+    return good ? 0 : 1;
 }

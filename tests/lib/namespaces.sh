@@ -5,12 +5,16 @@
 # words (node_start, ctl, ...) then run there. Everything is deleted when the test ends.
 #
 #   net_make N            namespaces n1 .. nN and c; addresses 10.77.0.1 .. N and .100
-#   net_cluster_init      its cluster's files in $T/cluster; start the nodes with node_start
+#   net_cluster_init [N]  its cluster's files in $T/cluster; start the nodes with node_start. N: so
+#                         many of them at first; the other namespaces are for nodes to come
+#   net_node I            what raftfsctl calls node I: nI=ADDRESS
 #   cut_way A B           A's packets to B are lost; B's still arrive
 #   cut_link X            nothing reaches X, nothing leaves it
+#   cut_off X             nothing of other nodes reaches X, nor X's them; clients reach it
 #   net_heal              all links work again
 
 net_tag=rf$$
+net_node() { echo "n$1=$(net_address "n$1"):7000"; }
 net_address() { case $1 in c) echo 10.77.0.100 ;; *) echo "10.77.0.${1#n}" ;; esac; }
 
 net_make() {
@@ -36,13 +40,20 @@ net_make() {
 
 net_cluster_init() {
     members=
-    for i in $(seq "$net_size"); do members="$members --node n$i=$(net_address "n$i"):7000"; done
+    for i in $(seq "${1:-$net_size}"); do members="$members --node $(net_node "$i")"; done
     # shellcheck disable=SC2086
     raftfsctl init "$T/cluster" $members >"$T/init.log" || fail "raftfsctl init"
 }
 
 cut_way() { ip -n "$net_tag.$1" route add blackhole "$(net_address "$2")/32"; }
 cut_link() { ip -n "$net_tag.s" link set "p$1" down; }
+cut_off() {
+    for x in $net_names; do
+        case $x in c | "$1") continue ;; esac
+        cut_way "$x" "$1"
+        cut_way "$1" "$x"
+    done
+}
 net_heal() {
     for x in $net_names; do
         ip -n "$net_tag.s" link set "p$x" up

@@ -11,7 +11,10 @@
 #   bug:  what is wrong now
 #   file: where
 #   edit: a perl substitution over the whole file, which must change it
-#   by:   the tests that may find it, in this order: names of meson tests, or sim:N for N seeds
+#   by:   the tests that may find it, in this order: names of meson tests, sim:N for N seeds, or
+#         sh:NAME for a shell test whose file begins so
+#
+# RAFTFS_BY: tests to be tried in the place of those, say "sh:701".
 set -u
 top=$(cd "$(dirname "$0")/../.." && pwd)
 T=$(mktemp -d "${TMPDIR:-/tmp}/raftfs-mutate.XXXXXX")
@@ -29,6 +32,12 @@ planted=0 found=0 missed=
 finds() { # TEST: it fails, as it should
     case $1 in
     sim:*) ! timeout 300 build/tests/sim/sim --seed 1000 --seeds "${1#sim:}" >test.log 2>&1 ;;
+    sh:*)
+        RAFTFS_BIN=$T/build timeout 300 sh tests/sh/"${1#sh:}"-*.sh >test.log 2>&1
+        status=$?
+        [ $status = 77 ] && echo "$1 was skipped" >&2
+        [ $status != 0 ] && [ $status != 77 ]
+        ;;
     *)
         grep -qx -- "$1" tests.list || {
             echo "no test $1" >&2
@@ -80,7 +89,7 @@ while IFS= read -r line || [ -n "$line" ]; do
     'file: '*) file=${line#file: } ;;
     'edit: '*) edit=${line#edit: } ;;
     'by: '*)
-        by=${line#by: }
+        by=${RAFTFS_BY:-${line#by: }}
         wanted "$@" && plant
         ;;
     esac

@@ -22,16 +22,6 @@ writer_pid=$!
 
 voters() { ctl status --json | jq -er '.groups[0].voter_ids | sort | join(" ")'; }
 voters_are() { [ "$(voters)" = "$1" ]; }
-# node_come I COMMAND...: runs the raftfsctl command that makes node I, and starts I meanwhile.
-node_come() {
-    new=$1
-    shift
-    ctl node "$@" >"come$new.log" 2>&1 &
-    come=$!
-    wait_for 30 [ -e "$T/cluster/n$new.conf" ] || fail "no n$new.conf"
-    node_start "$new"
-    wait $come || { cat "come$new.log"; fail "raftfsctl node $*"; }
-}
 
 say "wrong words change nothing"
 expect_fail ctl node ad n4=127.0.0.1:1 -- "did you mean add"

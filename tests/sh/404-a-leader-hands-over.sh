@@ -31,15 +31,13 @@ for round in 1 2 3; do
     old=$(leader)
     before=$(term) || fail "no term"
     say "round $round: n$old leads term $before and is told to end"
-    pid=$(node_pid "$old")
-    node_kill "$old" TERM
-    wait "$pid" || fail "n$old ended with status $?"
+    node_end "$old"
     new=$(leader)
     [ "$new" != "$old" ] || fail "n$old is gone and said to lead"
     same "$(term)" $((before + 1)) "the term after the hand-over"
     grep -q "hand-over gid=0" "n$old.log" || fail "n$old did not say that it hands over"
     more
-    node_start "$old"
+    node_start_and_meet "$old"
     more
     same "$(term)" $((before + 1)) "the term after n$old is back"
 done

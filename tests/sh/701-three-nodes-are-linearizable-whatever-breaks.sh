@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Three real nodes in network namespaces, killed, stopped, cut off and out of space, one thing after
-# another: they serve again each time, nothing acknowledged is lost, the history is linearizable.
+# Three real nodes in network namespaces, killed, stopped, cut off, out of space, wiped and replaced,
+# one thing after another, while nodes come and go: they serve again each time, nothing acknowledged
+# is lost, the history is linearizable.
 . "$(dirname "$0")/lib.sh"
 . "$top/tests/lib/namespaces.sh"
 . "$top/tests/lib/chaos.sh"
-chaos 3 "${RAFTFS_FAULTS:-11}"
+chaos 3 "${RAFTFS_FAULTS:-18}"

@@ -4,4 +4,4 @@
 . "$(dirname "$0")/lib.sh"
 . "$top/tests/lib/namespaces.sh"
 . "$top/tests/lib/chaos.sh"
-chaos 5 "${RAFTFS_FAULTS:-11}"
+chaos 5 "${RAFTFS_FAULTS:-18}"

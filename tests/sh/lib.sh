@@ -13,8 +13,10 @@
 #
 # Verbs:
 #   embedded_mount DIR [OPTIONS]    a private store under $T/store mounted on DIR
-#   cluster_start N                 N raftfsd with TLS on loopback; n1.. in $T/cluster
-#   node_start I | node_kill I [SIG]
+#   cluster_start N                 N raftfsd with TLS on loopback that have met; n1.. in $T/cluster
+#   node_start I | node_kill I [SIG] | node_end I
+#   node_start_and_meet I           the same, and all others have met it
+#   node_come I COMMAND...          runs the raftfsctl node command that makes node I, starts I meanwhile
 #   cluster_mount DIR [OPTIONS]     that cluster on DIR
 #   unmount DIR
 #   leader                          prints the leading node's number (waits for one)
@@ -136,10 +138,11 @@ tmpfs_mount() {
     tmpfs="$tmpfs $(realpath "$1")"
 }
 
-# A free port: asks the kernel, which does not hand the same one out again for a while.
+# A free port, below those that the kernel gives to outgoing connections: one of them could have it
+# while its node is down.
 free_port() {
     while :; do
-        port=$(shuf -i 20000-59999 -n 1)
+        port=$(shuf -i 10000-30000 -n 1)
         grep -qi ":$(printf %04X "$port") " /proc/net/tcp /proc/net/tcp6 2>/dev/null || break
     done
     echo "$port"
@@ -153,6 +156,9 @@ cluster_start() {
     raftfsctl init "$T/cluster" $members >"$T/init.log" || fail "raftfsctl init"
     for i in $(seq "$size"); do node_start "$i"; done
     wait_for 20 ctl status || fail "the cluster has no leader"
+    for i in $(seq "$size"); do
+        wait_for 20 met_again "$i" $((size - 1)) || fail "n$i is not met by all others"
+    done
 }
 # What to put before a command so that it runs where X (n1 .., c) lives.
 ns_exec() { [ -z "$namespaces" ] || echo "ip netns exec $net_tag.$1"; }
@@ -168,10 +174,35 @@ node_kill() {
     [ "${2:-KILL}" = KILL ] && wait "$(node_pid "$1")" 2>/dev/null
     return 0
 }
+# SIGTERM, and it ends as it should.
+node_end() {
+    node_kill "$1" TERM
+    wait "$(node_pid "$1")" || fail "n$1 ended with status $?"
+}
+node_come() {
+    new=$1
+    shift
+    ctl node "$@" >"come$new.log" 2>&1 &
+    come=$!
+    wait_for 30 [ -e "$T/cluster/n$new.conf" ] || fail "no n$new.conf"
+    node_start "$new"
+    wait $come || { cat "come$new.log"; fail "raftfsctl node $*"; }
+}
 leader_or_fail() { ctl status --json | jq -er '.groups[0].leader | select(. > 0)'; }
+leader_is_known() { leader_or_fail >"$T/.leader"; }
 leader() {
-    wait_for 20 leader_or_fail || fail "no leader"
-    leader_or_fail
+    wait_for 20 leader_is_known || fail "no leader"
+    cat "$T/.leader"
+}
+# How often other nodes have met node I, since the test began. A majority may hang on a link that the
+# leader does not see: between its followers.
+times_met() { cat "$T"/n*.log | grep -c "link node=$1 "; }
+met_again() { [ "$(times_met "$1")" -ge "$2" ]; }
+# Starts node I and waits until all others have met it.
+node_start_and_meet() {
+    met=$(($(times_met "$1") + size - 1))
+    node_start "$1"
+    wait_for 20 met_again "$1" "$met" || fail "n$1 is not met by all others"
 }
 cluster_mount() {
     dir=$1
