@@ -99,12 +99,25 @@ static bool up_to_date(const struct raft *r, const struct raft_msg *m)
     return m->log_term > term || (m->log_term == term && m->index >= raftlog_last(&r->log));
 }
 
+/* Two whose time-outs end together ask each other; if both got what they ask for both would stand,
+ * split the votes of the next term and wait for another time-out. So of two with equal logs the one
+ * with the lower id waits for the other, while that one may still get its answer. */
+static bool goes_first(const struct raft *r, const struct raft_msg *m)
+{
+    const struct progress *rival = raft_member(r, m->from);
+
+    return r->role == RAFT_PRE_CANDIDATE && r->elapsed < r->heartbeat_ticks && m->from < r->id &&
+           m->log_term == raftlog_last_term(&r->log) && m->index == raftlog_last(&r->log) &&
+           rival && rival->ballot != BALLOT_REFUSED;
+}
+
 /* Would it get our vote? Not while a leader is heard; and nothing is promised by the answer.
  * Whether this node has a vote is the asker's to know: its configuration may be newer
  * (dissertation 4.1). */
 void raft_handle_prevote(struct raft *r, const struct raft_msg *m)
 {
-    bool grant = m->term > r->hard.term && !raft_hears_leader(r) && up_to_date(r, m);
+    bool grant =
+        m->term > r->hard.term && !raft_hears_leader(r) && up_to_date(r, m) && !goes_first(r, m);
     struct raft_msg a = {.type = RAFT_PREVOTE_RESP,
                          .to = m->from,
                          .term = grant ? m->term : r->hard.term,

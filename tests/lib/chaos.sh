@@ -104,7 +104,9 @@ fault_freeze_leader() {
 }
 fault_restart() {
     some_node
-    node_end "$node"
+    node_kill "$node" TERM
+    wait "$(node_pid "$node")"
+    case $? in 0 | 143) ;; *) fail "n$node was told to end: status $?" ;; esac # 143: it was still starting
     let_act
     node_start "$node"
 }
