@@ -21,8 +21,8 @@
 #include "cluster/base/clock.h"
 #include "tests/course/real/real.h"
 
-#define JOBS_DEFAULT 6 /* they mostly wait for elections */
-#define TEST_MS      120000
+#define JOBS_DEFAULT 4 /* they mostly wait for elections */
+#define TEST_MS      200000
 #define TEST_LONG_MS 600000
 
 static const struct {

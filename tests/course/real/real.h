@@ -27,10 +27,10 @@
 /* Default time-outs are 600 .. 1200 ms. */
 #define ELECTION_MS 1200
 /* Bounds, not expectations: the machine may be busy with other things. */
-#define LEADER_WITHIN_MS  15000 /* there is a leader again */
-#define COMMAND_WITHIN_MS 10000 /* a command that a leader took is answered */
-#define AGREE_WITHIN_MS   30000 /* `one` gives up */
-#define SETTLE_WITHIN_MS  60000 /* all replicas are equal at the end */
+#define LEADER_WITHIN_MS  30000 /* there is a leader again */
+#define COMMAND_WITHIN_MS 20000 /* a command that a leader took is answered */
+#define AGREE_WITHIN_MS   60000 /* `one` gives up */
+#define SETTLE_WITHIN_MS  90000 /* all replicas are equal at the end */
 /* A search for linearizability that is given up is a failure. */
 #define SEARCH_BUDGET 4000000
 
