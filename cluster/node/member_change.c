@@ -170,6 +170,26 @@ static int check_address(struct node *n, uint32_t id, const char *address, struc
     return 0;
 }
 
+/* Not whoever is a peer: one of an addition that was truncated is one, too. */
+static bool is_in_file(const struct node *n, uint32_t id)
+{
+    for (unsigned i = 0; i < n->config.n_peers; i++)
+        if (n->config.peers[i].id == id && id != n->config.id)
+            return true;
+    return false;
+}
+
+/* Who is known, but not in the configuration, was in it and may have ended already, unless his
+ * record is newer: then it was his addition that was interrupted. The first members have no record
+ * before their removal begins. */
+static bool has_been(const struct group *g, uint32_t id)
+{
+    const struct kv_node *record = kv_node(g->kv, id);
+    uint64_t conf_index;
+    (void)kv_conf(g->kv, &conf_index);
+    return record ? record->index < conf_index : is_in_file(g->node, id);
+}
+
 /* 1: it is so already. */
 static int check_add(struct group *g, uint32_t id, const char *address, struct errmsg *msg)
 {
@@ -183,11 +203,11 @@ static int check_add(struct group *g, uint32_t id, const char *address, struct e
         return err;
     if (conf_has(now, id))
         return 1;
-    /* Of the first members all have been in the configuration. It may have ended already. */
-    if (peer_find(n, id) && !kv_node(g->kv, id))
+    if (has_been(g, id))
         return errmsg_set(msg, -ERR_REMOVED,
-                          "node n%u is being removed: finish that, raftfsctl node remove n%u", id,
-                          id);
+                          "node n%u is being removed: finish that, raftfsctl node remove n%u; then "
+                          "take a new id",
+                          id, id);
     if (now->n_learners == VOTERS_MAX || (!peer_find(n, id) && n->n_peers + 1 == NODES_MAX))
         return errmsg_set(
             msg, -ERR_TOO_BIG,
@@ -284,6 +304,12 @@ static int check_remove(struct group *g, uint32_t id, struct errmsg *msg)
     return err;
 }
 
+static bool conf_is_applied(const struct group *g, const struct raft_conf *now)
+{
+    const struct raft_conf *applied = raft_conf_at(g->raft, g->applied);
+    return applied && memcmp(applied, now, sizeof(*now)) == 0;
+}
+
 /* 0; 1: nothing is to be done; or an error with text. */
 static int check(struct group *g, const struct msg_member_change *m, const char *address,
                  struct errmsg *msg)
@@ -297,7 +323,8 @@ static int check(struct group *g, const struct msg_member_change *m, const char 
     if (place_is_busy(g))
         return errmsg_set(msg, -ERR_BUSY, "a group is being made");
     /* A joint configuration is left within a round or two. Its target would be a guess. */
-    if (raft_get_conf(g->raft)->n_outgoing > 0)
+    const struct raft_conf *now = raft_get_conf(g->raft);
+    if (now->n_outgoing > 0 || !conf_is_applied(g, now))
         return errmsg_set(msg, -ERR_BUSY, "another change of the membership is under way");
     switch (m->op) {
     case MEMBER_ADD:

@@ -19,7 +19,8 @@
  *
  * The leader takes one change at a time (membership_change) and answers it when it is committed and
  * applied, or says why not. It is a sequence of entries, each of which leaves a legal state;
- * whoever was interrupted asks again and it goes on where it stopped:
+ * whoever was interrupted asks again and it goes on where it stopped, an addition as long as no
+ * other change came between:
  *
  *   add       NODE member; CONF with it as a learner
  *   promote   CONF with it as a voter; only a learner that has caught up

@@ -19,7 +19,7 @@ struct decision {
     raft_term term;
     bool is_conf, committed;
     struct raft_conf conf;
-    unsigned removed; /* node id; 0: a record of a member */
+    unsigned removed, member; /* node id of a record; one of both, or 0 */
 };
 
 struct out {
@@ -239,7 +239,8 @@ static bool parse(raft_index index, raft_term term, enum raft_entry_type type, s
     if (type != RAFT_ENTRY_DATA || data.n == 0 || data.p[0] != KV_CMD_NODE ||
         dec_node_record(bytes_of(data.p + 1, data.n - 1), &a, &m) < 0)
         return false;
-    ret->removed = m.state == NODE_REMOVED && m.node <= SIM_NODES ? m.node : 0;
+    if (m.node <= SIM_NODES)
+        *(m.state == NODE_REMOVED ? &ret->removed : &ret->member) = m.node;
     return true;
 }
 
@@ -468,6 +469,17 @@ bool check_conf_removed(const struct sim *s, unsigned id)
 bool check_conf_recorded(const struct sim *s, unsigned id)
 {
     return s->check_conf->out[id].recorded > 0;
+}
+
+bool check_conf_is_spent(const struct sim *s, unsigned id)
+{
+    const struct check_conf *c = s->check_conf;
+    bool spent = c->out[id].removed;
+    for (guint i = 0; i < c->all->len && !spent; i++) {
+        const struct decision *d = decision_at(c, i);
+        spent = d->committed && d->member == id && d->index < c->newest.index;
+    }
+    return spent;
 }
 
 void check_conf_served(struct sim *s, unsigned node, uint64_t asked_at)

@@ -13,13 +13,18 @@
 /* Never done; each with the refusal that it deserves. */
 static const struct nonsense {
     uint8_t op;
-    enum { NOBODY, REMOVED, MEMBER, TOO_HIGH } whom;
+    enum { NOBODY, REMOVED, OUT, MEMBER, TOO_HIGH } whom; /* out: of the configuration at least */
     unsigned refusal;
 } nonsenses[] = {
-    {MEMBER_ADD, REMOVED, ERR_REMOVED},     {MEMBER_ADD, MEMBER, ERR_EXISTS},
-    {MEMBER_ADD, TOO_HIGH, ERR_INVALID},    {MEMBER_PROMOTE, NOBODY, ERR_NOT_FOUND},
-    {MEMBER_PROMOTE, REMOVED, ERR_REMOVED}, {MEMBER_REMOVE, NOBODY, ERR_NOT_FOUND},
-    {MEMBER_REMOVE, TOO_HIGH, ERR_INVALID}, {99, MEMBER, ERR_INVALID},
+    {MEMBER_ADD, OUT, ERR_REMOVED},
+    {MEMBER_ADD, REMOVED, ERR_REMOVED},
+    {MEMBER_ADD, MEMBER, ERR_EXISTS},
+    {MEMBER_ADD, TOO_HIGH, ERR_INVALID},
+    {MEMBER_PROMOTE, NOBODY, ERR_NOT_FOUND},
+    {MEMBER_PROMOTE, REMOVED, ERR_REMOVED},
+    {MEMBER_REMOVE, NOBODY, ERR_NOT_FOUND},
+    {MEMBER_REMOVE, TOO_HIGH, ERR_INVALID},
+    {99, MEMBER, ERR_INVALID},
 };
 
 static const struct nonsense *nonsense_of(const struct task *t)
@@ -33,14 +38,16 @@ static unsigned nonsense_node(const struct sim *s, const struct nonsense *n)
         return SIM_NODES + 1;
     if (n->whom == TOO_HIGH)
         return NODE_ID_MAX + 1;
+    unsigned found = 0; /* the newest: its removal may have stopped half-way */
     for (unsigned id = 1; id <= s->n; id++)
-        if (n->whom == REMOVED ? check_conf_recorded(s, id)
-                               : check_conf_has(check_conf_committed(s), id))
-            return id;
-    return 0;
+        if (n->whom == OUT       ? check_conf_removed(s, id)
+            : n->whom == REMOVED ? check_conf_recorded(s, id)
+                                 : check_conf_has(check_conf_committed(s), id))
+            found = id;
+    return found;
 }
 
-/* Under an address that is not its own. */
+/* Under an address that is not its own, but for who is out. */
 static bool put_nonsense(struct sim_operator *o, struct task *t, struct enc *e, uint64_t id)
 {
     const struct nonsense *n = nonsense_of(t);
@@ -48,6 +55,8 @@ static bool put_nonsense(struct sim_operator *o, struct task *t, struct enc *e, 
     if (t->node == 0)
         return false;
     struct msg_member_change m = {n->op, t->node, bytes_str("elsewhere:1")};
+    if (n->whom == OUT)
+        m.address = bytes_str(sim_node(o->sim, t->node)->address);
     FRAME(e, member_change, id, &m);
     return true;
 }
@@ -133,9 +142,10 @@ static bool is_passing(unsigned status)
 static bool is_final(struct sim *s, const struct task *t, unsigned status)
 {
     switch (t->kind) {
-    case TASK_ADD:
+    case TASK_ADD: /* or half-way, and others changed something since */
+        return status == ERR_REMOVED && check_conf_is_spent(s, t->node);
     case TASK_PROMOTE:
-        return status == ERR_REMOVED || (t->kind == TASK_PROMOTE && status == ERR_NOT_FOUND);
+        return status == ERR_NOT_FOUND || (status == ERR_REMOVED && check_conf_removed(s, t->node));
     case TASK_REMOVE: /* the last voter */
         return status == ERR_INVALID;
     case TASK_MOVE:

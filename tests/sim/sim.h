@@ -428,7 +428,9 @@ void check_conf_each(const struct sim *s, void (*fn)(void *arg, const struct raf
                      void *arg);
 bool check_conf_removed(const struct sim *s, unsigned id);  /* its removal is committed */
 bool check_conf_recorded(const struct sim *s, unsigned id); /* to the last step */
-bool check_conf_changed(const struct sim *s);               /* since the beginning */
+/* Removed, or recorded as a member before the last configuration, which it may not be in. */
+bool check_conf_is_spent(const struct sim *s, unsigned id);
+bool check_conf_changed(const struct sim *s); /* since the beginning */
 bool check_conf_leads_joint(const struct sim_node *sn);
 /* An operator asks for it from now on: nobody else may have changed it. */
 void check_conf_asked(struct sim *s, enum member_op op, unsigned id);
