@@ -24,8 +24,9 @@
  *
  *   add       NODE member; CONF with it as a learner
  *   promote   CONF with it as a voter; only a learner that has caught up
- *   remove    NODE member, if there is no record; CONF without it; NODE removed. A leader hands
- * over first and does not remove itself.
+ *   remove    NODE member, if there is no record; CONF without it; NODE removed
+ *
+ * A leader that shall be removed hands over first; it does not remove itself.
  */
 #pragma once
 
