@@ -34,8 +34,13 @@ struct client_call *call_create(struct client *c, unsigned expect)
 void call_aim(struct client *c, struct client_call *call)
 {
     int leader = pool_find(c, __atomic_load_n(&c->leader, __ATOMIC_RELAXED));
+    int nearest = call->anywhere ? nearest_node(c) : -1;
 
-    call->node = leader >= 0 ? (unsigned)leader : (unsigned)(call->ticket.id % client_known(c));
+    call->anywhere = nearest >= 0;
+    if (nearest >= 0)
+        call->node = (unsigned)nearest;
+    else
+        call->node = leader >= 0 ? (unsigned)leader : (unsigned)(call->ticket.id % client_known(c));
 }
 
 void call_destroy(struct client_call *call)
@@ -78,6 +83,14 @@ static int back_off(struct client_call *call, uint64_t deadline_ns, struct clien
     call->backoff_ms = MIN(ms * 2, BACKOFF_MAX_MS);
     call->stale_tried = false;
     return cancel_sleep(cancel, ms - (unsigned)(call->ticket.id * 7 % (ms / 2)), deadline_ns);
+}
+
+/* The nearest node did not answer, or would not: from now on it is a request like others. */
+static void leave_nearest(struct client *c, struct client_call *call)
+{
+    if (call->anywhere)
+        nearest_failed(c, call->node);
+    call->anywhere = false;
 }
 
 /* The next node, and a pause once all have been asked in vain. */
@@ -155,7 +168,8 @@ static int receive(struct client *c, struct client_call *call, uint64_t deadline
         if (r > 0) {
             pool_quit(c, call, true);
             count_retry(c);
-            call->went_by_word = true;
+            call->went_by_word = !call->anywhere;
+            leave_nearest(c, call);
             call->node = other;
             return -ERR_NOT_LEADER;
         }
@@ -177,6 +191,13 @@ static int recover(struct client *c, struct client_call *call, int err, uint64_t
         call->stale_tried = true;
         return 0;
     }
+    if (call->anywhere) {
+        unsigned node = call->node;
+        leave_nearest(c, call);
+        call_aim(c, call);
+        if (call->node != node)
+            return 0;
+    }
     return next_node(c, call, deadline_ns, cancel);
 }
 
@@ -191,6 +212,7 @@ static int judge(struct client *c, struct client_call *call, uint64_t deadline_n
     case ERR_NOT_LEADER:
     case ERR_WRONG_GROUP:
     case ERR_STOPPED:
+        leave_nearest(c, call);
         hint = leader_named(c, leader_hint(call), call->node, deadline_ns, cancel);
         break;
     case ERR_TIMEOUT:
@@ -201,7 +223,10 @@ static int judge(struct client *c, struct client_call *call, uint64_t deadline_n
         break;
     case 0:
     case ERR_FAILED:
-        leader_learn(c, c->nodes[call->node].id);
+        if (!call->anywhere)
+            leader_learn(c, c->nodes[call->node].id);
+        else if (call->kind == CALL_SMALL)
+            nearest_answered(c, call->node, clock_mono_ns() - call->sent_ns);
         return 1;
     default:
         return 1;

@@ -160,6 +160,9 @@ static int start(struct client *c, struct txn *t, uint64_t deadline_ns,
     int r;
 
     call->txn = t;
+    call->anywhere = c->read_any && t->m.n_writes == 0;
+    if (call->anywhere)
+        call_aim(c, call);
     buf_unref(TAKE(t->reply_buf));
     r = name_now(c, call);
     if (r < 0 && r != -ERR_BUSY)

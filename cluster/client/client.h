@@ -17,6 +17,10 @@
  * After other errors it may have been executed, once, if an attempt before the one that was refused
  * got no answer (say, a leader died and the next one has no space).
  *
+ * Reads (transactions without writes) are linearizable wherever they are served. They are asked of
+ * the leader, or with `read-from any` of the node that answers fastest, and of the leader if that
+ * one does not.
+ *
  * Sessions: opened at the first write, kept alive by one background thread, closed by
  * client_destroy. When the cluster says NO_SESSION the session is lost: `on_session_lost` is called
  * once (on some client thread), every later write fails with -ERR_NO_SESSION until
@@ -37,7 +41,7 @@
 struct client;
 
 struct client_options {
-    const char *conf; /* raftfs.conf(5): cluster, ca, cert, key, peer */
+    const char *conf; /* raftfs.conf(5): cluster, ca, cert, key, peer, read-from */
     const char *name; /* shown in the session list, e.g. "raftfs host:/mnt/kv" */
     void (*on_session_lost)(void *ctx);
     void *ctx;

@@ -6,6 +6,7 @@
  * are not a client's are for others to check.
  */
 #include <stdlib.h>
+#include <string.h>
 #include "cluster/base/addr.h"
 #include "cluster/base/conf.h"
 #include "cluster/client/impl.h"
@@ -45,6 +46,19 @@ static int load_tls(struct client *c, const struct conf *conf, const char *path,
     return tls_ctx_create(cert, key, ca, msg, &c->tls);
 }
 
+static int load_read_from(struct client *c, const struct conf *conf, struct errmsg *msg)
+{
+    const struct conf_entry *e = conf_next(conf, "read-from", NULL);
+
+    if (!e || strcmp(e->value, "leader") == 0)
+        return 0;
+    if (strcmp(e->value, "any") != 0)
+        return conf_error(e, msg, "read-from: expected leader or any");
+    c->read_any = true;
+    c->first_node = (unsigned)(clock_mono_ns() / 1000 % NODES_MAX);
+    return 0;
+}
+
 int client_conf_load(struct client *c, const char *path, struct errmsg *msg)
 {
     struct conf *conf CLEANUP(conf_free) = NULL;
@@ -66,6 +80,9 @@ int client_conf_load(struct client *c, const char *path, struct errmsg *msg)
         if (r < 0)
             return r;
     }
+    r = load_read_from(c, conf, msg);
+    if (r < 0)
+        return r;
     if (c->n_nodes == 0)
         return errmsg_set(msg, -ERR_CONFIG, "%s: names no node (`peer n1 HOST:PORT`)", path);
     return tcp ? load_tls(c, conf, path, msg) : 0;

@@ -9,6 +9,7 @@
  *   cancel.c   what ends a wait
  *   call.c     one request until it is answered: targets, retries, back-off
  *   leader.c   who leads, as the nodes say
+ *   nearest.c  which node reads are asked of, where any will do
  *   session.c  the session, request numbers, the keeper thread
  *   client.c   the contract of client.h
  *
@@ -59,6 +60,8 @@ struct client_node {
     unsigned n_opening[CALL_KINDS]; /* lock; threads that are opening one */
     GQueue waiting;                 /* lock; struct client_call: until one is open */
     uint64_t generation;            /* lock; a failure makes older connections useless */
+    uint32_t read_us;               /* atomic, see nearest.c; 0: not measured yet */
+    uint64_t avoid_ns;              /* atomic, see nearest.c: until then */
 };
 
 struct client {
@@ -66,6 +69,8 @@ struct client {
     char *name;
     uint64_t cluster;
     struct tls_ctx *tls; /* NULL: Unix sockets only */
+    bool read_any;       /* reads may be asked of any node (nearest.c) */
+    unsigned first_node; /* of those; each client's own */
     /* Those of the conf, then members that others told of. Only added to: who reads n_nodes may
      * read so many ids and addresses. */
     struct client_node nodes[NODES_MAX];
@@ -73,6 +78,7 @@ struct client {
     uint16_t shards;           /* atomic; 0 until known */
     uint32_t leader;           /* atomic: node id that leads group 0, 0 unknown */
     uint64_t next_request;     /* atomic: frame ids */
+    uint64_t reads_any;        /* atomic: so many were asked of any node */
     uint64_t hearsay_ns;       /* atomic: when the nodes were last asked who leads */
     struct client_stats stats; /* atomic each */
 
@@ -100,6 +106,7 @@ struct client_call {
     unsigned expect;      /* type of its answer; MSG_status may always come, 0: any */
     uint64_t client, seq; /* 0: not a write */
     bool timeout_is_answer;
+    bool anywhere; /* a read that is asked of the nearest node; not any more if that fails */
     unsigned attempt_ms, patience_ms;
 
     unsigned node;  /* index of the node asked */
@@ -179,6 +186,12 @@ static inline unsigned client_known(const struct client *c)
 {
     return __atomic_load_n(&c->n_nodes, __ATOMIC_ACQUIRE);
 }
+
+/* nearest.c */
+int nearest_node(struct client *c); /* an index; -1: none is known to be good */
+/* How long it took to answer a small read; nearest_failed: it did not, or would not. */
+void nearest_answered(struct client *c, unsigned node, uint64_t took_ns);
+void nearest_failed(struct client *c, unsigned node);
 
 /* cancel.c */
 bool cancel_fired(const struct client_cancel *cancel);

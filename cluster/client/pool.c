@@ -164,6 +164,7 @@ static int open_one(struct client *c, struct client_call *call, uint64_t deadlin
     struct mux *mux;
 
     int r = wire_open(n->address, c->tls, c->cluster, n->id,
+                      c->read_any ? HELLO_READ_ANYWHERE : HELLO_MAIN,
                       deadline_first(deadline_ns, deadline_in(CONNECT_MS)), cancel, &wire, msg);
     if (r == 0)
         r = mux_create(wire, &mux);

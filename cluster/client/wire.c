@@ -241,11 +241,14 @@ static int recv_hello(struct wire *w, struct frame *ret, uint64_t deadline_ns,
     return r;
 }
 
-static int exchange_hellos(struct wire *w, uint64_t cluster, uint32_t node, uint64_t deadline_ns,
+static int exchange_hellos(struct wire *w, uint64_t cluster, uint32_t node,
+                           enum hello_purpose purpose, uint64_t deadline_ns,
                            struct client_cancel *cancel, struct errmsg *msg)
 {
-    struct msg_hello ours = {
-        .protocol = PROTOCOL, .cluster = cluster, .software = bytes_str("raftfs")};
+    struct msg_hello ours = {.protocol = PROTOCOL,
+                             .cluster = cluster,
+                             .purpose = (uint8_t)purpose,
+                             .software = bytes_str("raftfs")};
     struct arena a CLEANUP(arena_finish) = {0};
     struct enc e CLEANUP(enc_finish) = {0};
     struct msg_hello theirs;
@@ -272,8 +275,8 @@ static int exchange_hellos(struct wire *w, uint64_t cluster, uint32_t node, uint
 }
 
 int wire_open(const char *address, struct tls_ctx *tls, uint64_t cluster, uint32_t node,
-              uint64_t deadline_ns, struct client_cancel *cancel, struct wire **ret,
-              struct errmsg *msg)
+              enum hello_purpose purpose, uint64_t deadline_ns, struct client_cancel *cancel,
+              struct wire **ret, struct errmsg *msg)
 {
     struct wire *w CLEANUP(wire_close) = NULL;
     struct addr_sock to[ADDRS_MAX];
@@ -296,7 +299,7 @@ int wire_open(const char *address, struct tls_ctx *tls, uint64_t cluster, uint32
     if (r == 0 && !addr.local)
         r = handshake(w, tls, cluster, node, deadline_ns, cancel, msg);
     if (r == 0)
-        r = exchange_hellos(w, cluster, node, deadline_ns, cancel, msg);
+        r = exchange_hellos(w, cluster, node, purpose, deadline_ns, cancel, msg);
     if (r < 0)
         return r;
     *ret = TAKE(w);

@@ -17,10 +17,10 @@
 struct wire;
 
 /* Connects, handshakes and exchanges hellos. tls may be NULL for unix: addresses. `node` is the id
- * that must answer. msg gets the reason. */
+ * that must answer; purpose is told to it. msg gets the reason. */
 NODISCARD int wire_open(const char *address, struct tls_ctx *tls, uint64_t cluster, uint32_t node,
-                        uint64_t deadline_ns, struct client_cancel *cancel, struct wire **ret,
-                        struct errmsg *msg);
+                        enum hello_purpose purpose, uint64_t deadline_ns,
+                        struct client_cancel *cancel, struct wire **ret, struct errmsg *msg);
 void wire_close(struct wire *w);
 DEFINE_CLEANUP(struct wire *, wire_close)
 

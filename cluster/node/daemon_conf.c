@@ -6,9 +6,10 @@
 #include "cluster/base/identity.h"
 
 static const char *const known_keys[] = {
-    "cluster",     "node",     "data",      "listen+",     "peer+",        "ca",
-    "cert",        "key",      "shards",    "election-ms", "heartbeat-ms", "lease-reads",
-    "clock-drift", "job-user", "job-slots", "log-level",   "join",         NULL,
+    "cluster",      "node",        "data",      "listen+",     "peer+",
+    "ca",           "cert",        "key",       "shards",      "election-ms",
+    "heartbeat-ms", "lease-reads", "read-from", "clock-drift", "job-user",
+    "job-slots",    "log-level",   "join",      NULL,
 };
 
 /* Percent. Twice as fast as chronyd ever slews a clock (8.3 %), and some. */
@@ -220,6 +221,9 @@ static int parse_rest(struct daemon_conf *c, struct errmsg *msg)
     c->shards = (uint16_t)shards;
     c->job_slots = (unsigned)slots;
     c->job_user = conf_get(c->conf, "job-user");
+    const struct conf_entry *from = conf_next(c->conf, "read-from", NULL); /* of its tasks */
+    if (from && strcmp(from->value, "leader") != 0 && strcmp(from->value, "any") != 0)
+        return conf_error(from, msg, "read-from: expected leader or any");
     c->log_level = LOG_INFO;
     const struct conf_entry *e = conf_next(c->conf, "log-level", NULL);
     if (!e)

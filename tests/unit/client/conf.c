@@ -65,5 +65,21 @@ TEST(a_conf_that_is_not_there_is_said_so)
     T_CONTAINS(msg.text, "/nonexistent/raftfs.conf");
 }
 
-T_MAIN(T(cluster_and_nodes_are_read_in_order), T(what_is_missing_is_named_with_what_to_write),
-       T(a_wrong_peer_is_named_with_its_line), T(a_conf_that_is_not_there_is_said_so))
+TEST(reads_are_the_leaders_or_anybodys)
+{
+    struct client *c;
+    struct errmsg msg;
+    const char *node = "cluster 00000000000000ab\npeer n1 unix:/tmp/a\n";
+    const char *good[] = {"read-from leader\n", "read-from any\n"};
+    for (size_t i = 0; i < ARRAY_LEN(good); i++) {
+        g_autofree char *text = g_strconcat(node, good[i], NULL);
+        T_OK_MSG(create(text, &c, &msg), &msg);
+        client_destroy(c);
+    }
+    g_autofree char *text = g_strconcat(node, "read-from n2\n", NULL);
+    refuse(text, "c.conf:3: read-from: expected leader or any");
+}
+
+T_MAIN(T(reads_are_the_leaders_or_anybodys), T(cluster_and_nodes_are_read_in_order),
+       T(what_is_missing_is_named_with_what_to_write), T(a_wrong_peer_is_named_with_its_line),
+       T(a_conf_that_is_not_there_is_said_so))

@@ -39,6 +39,7 @@ struct fake_conn {
     int fd;
     struct tls_conn *tls; /* NULL over a Unix socket */
     bool ready, greeted, closing;
+    bool anywhere; /* its hello wants reads from whichever node */
     GByteArray *in;
 };
 

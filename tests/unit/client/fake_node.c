@@ -209,6 +209,13 @@ static void spoil(struct fake_conn *c, enum fake_step step, struct enc *e, uint6
     }
 }
 
+static bool reads_only(const struct frame *in)
+{
+    struct arena a CLEANUP(arena_finish) = {0};
+    struct msg_txn m;
+    return in->type == MSG_txn && dec_txn(in->body, &a, &m) == 0 && m.n_writes == 0;
+}
+
 static void serve(struct fake *f, struct fake_conn *c, const struct frame *in)
 {
     struct script *s = NULL;
@@ -224,7 +231,8 @@ static void serve(struct fake *f, struct fake_conn *c, const struct frame *in)
     enum fake_step step = s ? s->step : ANSWER;
     uint32_t arg = s ? s->arg : f->leader;
     g_free(s);
-    if (step == ANSWER && in->type != MSG_node_status && c->node->id != f->leader)
+    if (step == ANSWER && in->type != MSG_node_status && c->node->id != f->leader &&
+        !(c->anywhere && f->leader && reads_only(in)))
         step = NOT_LEADER;
     switch (step) {
     case NOT_LEADER:
@@ -317,6 +325,13 @@ static void take_conn(struct fake *f, struct fake_node *n)
         put_hello(c);
 }
 
+static void note_hello(struct fake_conn *c, struct bytes body)
+{
+    struct arena a CLEANUP(arena_finish) = {0};
+    struct msg_hello m;
+    c->anywhere = dec_hello(body, &a, &m) == 0 && m.purpose == HELLO_READ_ANYWHERE;
+}
+
 static void take_bytes(struct fake *f, struct fake_conn *c)
 {
     uint8_t p[65536];
@@ -342,6 +357,8 @@ static void take_bytes(struct fake *f, struct fake_conn *c)
            frame_parse(bytes_of(c->in->data, c->in->len), &in, &used) == 0) {
         if (c->greeted)
             serve(f, c, &in);
+        else
+            note_hello(c, in.body);
         c->greeted = true;
         g_byte_array_remove_range(c->in, 0, (guint)used);
     }

@@ -4,8 +4,9 @@
  *
  * All nodes of a fake share one state: who leads, the sessions, the results of executed requests by
  * (client, seq). The leader answers, others say NOT_LEADER with a hint; unless the script of a node
- * says otherwise for its next request. LOCATE and hellos are not scripted. A GET answers "value",
- * one of a part [off, off + len) len bytes, each `off`.
+ * says otherwise for its next request; and but for reads over a
+ * connection whose hello says that any node will do. LOCATE and hellos are not scripted. A GET
+ * answers "value", one of a part [off, off + len) len bytes, each `off`.
  *
  * A write that is executed is counted; one that comes again under its name gets the first result,
  * and it is an error (fake_destroy fails the test) if its bytes differ.

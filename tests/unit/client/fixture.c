@@ -18,6 +18,15 @@ void fixture_init(struct fixture *x, struct fake *fake)
     T_OK_MSG(client_create(&o, &x->client, &msg), &msg);
 }
 
+void fixture_init_any(struct fixture *x, struct fake *fake)
+{
+    g_autofree char *text = NULL, *longer = NULL;
+    assert_true(g_file_get_contents(fake_conf(fake), &text, NULL, NULL));
+    longer = g_strconcat(text, "read-from any\n", NULL);
+    t_write_file(fake_conf(fake), longer, strlen(longer));
+    fixture_init(x, fake);
+}
+
 void fixture_finish(struct fixture *x)
 {
     client_destroy(x->client);

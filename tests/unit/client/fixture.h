@@ -11,6 +11,7 @@ struct fixture {
 };
 
 void fixture_init(struct fixture *x, struct fake *fake);
+void fixture_init_any(struct fixture *x, struct fake *fake); /* read-from any */
 void fixture_finish(struct fixture *x);
 
 int put_key(struct client *c, unsigned deadline_ms, struct client_cancel *cancel);
