@@ -2,7 +2,8 @@
 # chaos.sh - a real cluster is broken in every way that leaves it repairable, while a witness writes,
 # reads and judges (tests/chaos/witness.c). Sourced after sh/lib.sh and lib/namespaces.sh.
 #
-#   chaos SIZE FAULTS     that many nodes at first, that many faults one after another
+#   chaos SIZE FAULTS [fast-reads]   that many nodes at first, that many faults one after another;
+#                                    fast-reads: by lease, and at whichever node answers fastest
 #
 # Of nodes that come there are at most four; faults that need one more pass without an effect.
 # RAFTFS_SEED draws the same faults again (not the same schedules: these are real processes);
@@ -178,6 +179,10 @@ chaos() {
     last_id=$chaos_size
     tmpfs_mount small 700m
     mv cluster/n1 small/n1 && sed -i "s|^data .*|data $T/small/n1|" cluster/n1.conf || fail "move n1"
+    if [ "${3:-}" = fast-reads ]; then
+        for i in $members; do echo "lease-reads yes" >>"cluster/n$i.conf"; done
+        echo "read-from any" >>cluster/client.conf
+    fi
     for i in $members; do node_start "$i"; done
     wait_for 20 ctl status || fail "the cluster has no leader"
     $(ns_exec c) "$bin/tests/chaos/witness" "$T/cluster/client.conf" "$chaos_seed" 6 "$T/progress" \

@@ -31,6 +31,7 @@ struct out {
 struct check_conf {
     GArray *all;                   /* struct decision, by index, then by term */
     struct decision newest;        /* committed configuration */
+    struct raft_conf first;        /* of index 0 */
     unsigned asked[SIM_NODES + 1]; /* bits by member_op */
     struct out out[SIM_NODES + 1];
 };
@@ -47,6 +48,7 @@ void check_conf_init(struct sim *s)
     c->newest.is_conf = c->newest.committed = true;
     for (unsigned i = 1; i <= s->n; i++)
         c->newest.conf.voters[c->newest.conf.n_voters++] = i;
+    c->first = c->newest.conf;
 }
 
 void check_conf_finish(struct sim *s)
@@ -136,7 +138,8 @@ static void file_conf(const struct sim_node *sn, struct raft_conf *ret)
             ret->voters[ret->n_voters++] = sn->peers[i];
 }
 
-/* The newest configuration at or before an index of a node's log; its index, 0: that of its file.
+/* The newest configuration at or before an index of a node's log; its index, 0: that of its file,
+ * which may be newer than that of a snapshot from before the first change.
  * What a log does not hold any more is committed. */
 static raft_index in_force(const struct sim_node *sn, raft_index upto, struct raft_conf *ret)
 {
@@ -154,7 +157,10 @@ static raft_index in_force(const struct sim_node *sn, raft_index upto, struct ra
             return d->index;
         }
     }
-    file_conf(sn, ret);
+    if (sn->from_snapshot && st.first > 1)
+        *ret = c->first;
+    else
+        file_conf(sn, ret);
     return 0;
 }
 

@@ -43,6 +43,7 @@ static void again(struct sim_client *k, struct client_request *r)
         return;
     }
     r->sent = false;
+    r->near = 0;
     r->retry_at = k->sim->now + MS(10) + rng_below(&k->sim->client_rng, MS(150));
 }
 
@@ -77,7 +78,7 @@ static struct sim_client *client_of(struct net_user *u)
 
 static void on_open(struct net_user *u, struct net_conn *nc)
 {
-    net_user_hello(nc);
+    net_user_hello(nc, client_of(u)->anywhere ? HELLO_READ_ANYWHERE : HELLO_MAIN);
 }
 
 static void on_close(struct net_user *u, struct net_conn *nc)
@@ -313,6 +314,7 @@ static void begin(struct sim_client *k, struct client_request *r)
     bool writes = r->txn.n_writes > 0 || r->ballast > 0 || r->command > 0;
     if (writes)
         r->seq = ++k->last_seq;
+    r->anywhere = k->anywhere && r->kind == ASK_TXN && !writes;
     if (r->object != NO_OBJECT) {
         r->hist = history_call(s->history, r->object, &r->txn, s->now);
         r->hist->client = k->id;
@@ -357,6 +359,20 @@ static void think(struct sim_client *k)
     }
 }
 
+/* A read that any node may serve begins anywhere; each further attempt, too, or at the leader. */
+static unsigned target_of(struct sim_client *k, struct client_request *r)
+{
+    struct sim *s = k->sim;
+    if (r->target)
+        return r->target;
+    if (!r->anywhere)
+        return k->target;
+    if (r->near == 0)
+        r->near =
+            rng_below(&s->reads_rng, 3) ? 1 + (unsigned)rng_below(&s->reads_rng, s->n) : k->target;
+    return r->near;
+}
+
 static void push(struct sim_client *k, struct client_request *r)
 {
     struct sim *s = k->sim;
@@ -372,13 +388,16 @@ static void push(struct sim_client *k, struct client_request *r)
     }
     if (r->sent || s->now < r->retry_at)
         return;
-    unsigned target = r->target ? r->target : k->target;
+    unsigned target = target_of(k, r);
     if (!k->links[target].conn)
         client_dial(k, target);
     if (k->links[target].greeted)
         request_send(k, r, target);
-    else if (s->now - MAX(r->called_at, r->retry_at) > SEC(1) && rng_below(&s->client_rng, 20) == 0)
+    else if (s->now - MAX(r->called_at, r->retry_at) > SEC(1) &&
+             rng_below(&s->client_rng, 20) == 0) {
         other_target(k);
+        r->near = 0;
+    }
 }
 
 static void client_run(struct sim *s, struct event *e);
@@ -455,6 +474,7 @@ void clients_init(struct sim *s)
         k->ops_left = s->profile.ops_per_client;
         k->stubborn = !s->options.profile && rng_below(&s->client_rng, 3) == 0;
         k->next_op_at = rng_below(&s->client_rng, SEC(3));
+        k->anywhere = rng_below(&s->reads_rng, 1000) < s->profile.anywhere;
         g_ptr_array_add(s->clients, k);
         other_target(k);
         client_later(k, rng_below(&s->client_rng, SEC(1)));

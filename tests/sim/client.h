@@ -32,6 +32,8 @@ struct client_request {
     uint64_t command, slot;
     bool once;       /* asked at one node, never again: an end without answer is one */
     unsigned target; /* the node; 0: the client's */
+    bool anywhere;   /* a read that any node may serve */
+    unsigned near;   /* the one it is asked of this time; 0: to be drawn */
     void *user;
     uint64_t wait_version;
 
@@ -60,6 +62,7 @@ struct sim_client {
     uint64_t session, heard_at; /* a lower bound of when a leader last heard it */
     struct client_link links[SIM_NODES + 1];
     unsigned target;
+    bool anywhere;       /* it asks any node for its reads */
     bool stubborn;       /* waits where it is until it is told to go */
     GPtrArray *requests; /* outstanding */
     uint64_t last_number, last_seq;

@@ -44,7 +44,7 @@ static const struct profile busy = {
 
 static void on_open(struct net_user *u, struct net_conn *nc)
 {
-    net_user_hello(nc);
+    net_user_hello(nc, HELLO_MAIN);
 }
 
 static void on_close(struct net_user *u, struct net_conn *nc)

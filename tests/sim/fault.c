@@ -152,7 +152,7 @@ static uint64_t down_time(struct sim *s)
 static void crash(struct sim_node *sn, enum host_end how)
 {
     struct sim *s = sn->sim;
-    if (!sn->node)
+    if (!sn->node || sn->stopped)
         return;
     uint64_t down = down_time(s);
     trace_line(s, "FAULT n%u %s for %.3f s", sn->id,
@@ -274,6 +274,14 @@ static void fault_on_node(struct sim *s, enum fault_kind kind, struct sim_node *
         trace_line(s, "FAULT n%u wall clock is off by %.3f s", sn->id,
                    (double)sn->wall_offset / 1e9);
         return;
+    case FAULT_STOP: {
+        uint64_t ticks = s->profile.election_ticks ? s->profile.election_ticks : ELECTION_TICKS;
+        sn->stop_in = 1 + (unsigned)rng_below(r, 40);
+        sn->stop_for = rng_below(r, 6 * ticks * MS(TICK_MS));
+        sn->stop_late = rng_below(r, 2);
+        trace_line(s, "FAULT n%u will be stopped for %.3f s", sn->id, (double)sn->stop_for / 1e9);
+        return;
+    }
     default:
         fault_disk(s, kind, sn);
         return;
@@ -344,7 +352,7 @@ static void fault_run(struct sim *s, struct event *e)
     unsigned leader = host_leader(s), victim = 1 + (unsigned)rng_below(r, s->n);
     if (leader && rng_below(r, 2))
         victim = leader;
-    if (kind == FAULT_KINDS)
+    if (kind == FAULT_KINDS || sim_node(s, victim)->stopped)
         return;
     s->counters.faults[kind]++;
     switch (kind) {
@@ -395,6 +403,7 @@ void fault_heal(struct sim *s)
         struct sim_disk *d = s->nodes[i].disk;
         d->full = false;
         store_mem_disk_set_room(s->nodes[i].mem, STORE_MEM_ROOM);
+        s->nodes[i].stop_in = 0;
         d->hung_until = 0;
         sim_disk_peace(d);
         d->sync_time = s->profile.sync_time;

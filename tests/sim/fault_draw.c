@@ -65,6 +65,34 @@ static void draw_operators(struct rng *r, struct profile *p)
         p->operator_pause /= 5;
 }
 
+/* Everybody at one place, and often: stale reads show there. */
+static void draw_crowd(struct rng *r, struct profile *p)
+{
+    p->objects = 1;
+    p->clients = 3 + (unsigned)rng_below(r, 4);
+    p->ops_per_client *= 2;
+    p->think /= 2;
+}
+
+/* Leases need a bound on how far clocks run apart; it holds, however bad they are. */
+static void draw_reads(struct sim *s, struct profile *p)
+{
+    struct rng *r = &s->reads_rng;
+    uint64_t ticks = p->election_ticks ? p->election_ticks : ELECTION_TICKS;
+    uint64_t ppm = p->drift_ppm;
+    p->lease = (unsigned)one_of(r, 0, 700, 1000);
+    p->anywhere = (unsigned)one_of(r, 0, 400, 1000);
+    p->lease_drift = (unsigned)((2 * ppm * ticks + 1000000 + ppm - 1) / (1000000 + ppm));
+    if (p->lease > 0) {
+        p->weight[FAULT_STOP] = (unsigned)rng_below(r, 10);
+        p->weight[FAULT_FROZEN] += (unsigned)rng_below(r, 10);
+        if (p->objects == 0 && rng_below(r, 2))
+            draw_crowd(r, p);
+    }
+    trace_line(s, "lease reads in %u of 1000 lives, %u of 1000 clients read anywhere", p->lease,
+               p->anywhere);
+}
+
 void fault_draw(struct sim *s)
 {
     struct rng *r = &s->rng;
@@ -96,14 +124,11 @@ void fault_draw(struct sim *s)
     draw_operators(r, p);
     p->crash_install = some(r, 500000);
     p->snap_break = some(r, 200000);
-    if (rng_below(r, 4) == 0) { /* everybody at one place, and often: stale reads show there */
-        p->objects = 1;
-        p->clients = 3 + (unsigned)rng_below(r, 4);
-        p->ops_per_client *= 2;
-        p->think /= 2;
-    }
-    for (unsigned i = 0; i < FAULT_KINDS; i++)
+    if (rng_below(r, 4) == 0)
+        draw_crowd(r, p);
+    for (unsigned i = 0; i < FAULT_STOP; i++)
         p->weight[i] = some(r, 10);
+    draw_reads(s, p);
     trace_line(s,
                "%s nodes %u clients %u ops %u window %u flush %" G_GUINT64_FORMAT
                " segment %" G_GUINT64_FORMAT " keep %" G_GUINT64_FORMAT

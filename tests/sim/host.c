@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Starts, stops, pauses and drives nodes, as host_uv.c does in the daemon. */
 #include "cluster/base/log.h"
+#include "cluster/node/impl.h"
 #include "tests/sim/disk.h"
 #include "tests/sim/sim.h"
 
@@ -24,10 +25,36 @@ static uint64_t local_time(const struct sim_node *sn, uint64_t at)
     return SEC(1) + (uint64_t)(passed + passed / 1000000 * sn->drift_ppm);
 }
 
+static void go_on(struct sim_node *sn)
+{
+    struct sim *s = sn->sim;
+    struct event *late;
+    trace_line(s, "n%u goes on", sn->id);
+    sn->unpaused_at = s->now;
+    while ((late = g_queue_pop_head(&sn->stalled)) != NULL)
+        queue_push(&s->queue, late, net_resume_at(s, late));
+}
+
+/* In the middle of its own code, while the world goes on. */
+static void stop_inside(struct sim_node *sn)
+{
+    struct sim *s = sn->sim;
+    trace_line(s, "n%u is stopped at its clock", sn->id);
+    s->counters.stops_inside++;
+    sn->stopped = true;
+    sim_step(s, s->now + sn->stop_for);
+    sn->stopped = false;
+    go_on(sn);
+}
+
 static uint64_t env_mono(void *ctx)
 {
     struct sim_node *sn = ctx;
-    return local_time(sn, sn->sim->now);
+    uint64_t now = local_time(sn, sn->sim->now);
+    if (!sn->inside || sn->stop_in == 0 || --sn->stop_in > 0)
+        return now;
+    stop_inside(sn);
+    return sn->stop_late ? now : local_time(sn, sn->sim->now);
 }
 
 static uint64_t env_wall(void *ctx)
@@ -68,6 +95,7 @@ static void env_log(void *ctx, int level, const char *text)
     c->snapshots++;
     c->snapshots_members += check_conf_changed(sn->sim);
     sn->installed_at = sn->sim->now;
+    sn->from_snapshot = true;
     fault_at_install(sn);
 }
 
@@ -286,6 +314,8 @@ void host_start(struct sim_node *sn)
         .flush_log_bytes = s->profile.flush_log_bytes,
         .segment_bytes = s->profile.segment_bytes,
         .rows_held = rows_held(s),
+        .lease = rng_below(&s->reads_rng, 1000) < s->profile.lease,
+        .lease_drift_ticks = s->profile.lease_drift,
         .log_keep_bytes = s->profile.keep_bytes,
         .log_keep_entries = s->profile.keep_entries,
         .snapshot_chunk = s->profile.snap_chunk,
@@ -311,6 +341,7 @@ void host_start(struct sim_node *sn)
     sn->drift_ppm = (int64_t)rng_below(&s->rng, 2 * s->profile.drift_ppm + 1);
     sn->drift_ppm -= (int64_t)s->profile.drift_ppm;
     sn->ticks = 1;
+    sn->stop_in = 0;
     sn->round_posted = sn->paused = sn->leading = sn->leaving = false;
     sn->up_wanted = true;
     trace_line(s, "n%u starts", sn->id);
@@ -338,11 +369,14 @@ static void note_end(struct sim_node *sn)
 void host_stop(struct sim_node *sn, enum host_end how)
 {
     struct sim *s = sn->sim;
+    ASSERT(!sn->stopped);
     if (sn->node) {
         note_end(sn);
         s->counters.crashes++;
         net_node_gone(sn, how == END_POWER_LOSS && rng_below(&s->rng, 2) == 0);
         struct node *n = TAKE(sn->node);
+        s->counters.lease_reads += n->counters.lease_reads;
+        s->counters.follower_reads += n->counters.follower_reads;
         node_destroy(n);
         sim_disk_process_gone(sn->disk);
     }
@@ -370,14 +404,10 @@ void host_restart_later(struct sim_node *sn, uint64_t delay)
 static void resume_run(struct sim *s, struct event *e)
 {
     struct sim_node *sn = sim_node(s, (unsigned)e->life);
-    struct event *late;
     if (!sn->paused)
         return;
-    trace_line(s, "n%u goes on", sn->id);
     sn->paused = false;
-    sn->unpaused_at = s->now;
-    while ((late = g_queue_pop_head(&sn->stalled)) != NULL)
-        queue_push(&s->queue, late, net_resume_at(s, late));
+    go_on(sn);
 }
 
 void host_pause(struct sim_node *sn, uint64_t duration)

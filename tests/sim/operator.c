@@ -25,7 +25,7 @@ static unsigned node_of(const struct sim_operator *o, const struct net_conn *nc)
 
 static void on_open(struct net_user *u, struct net_conn *nc)
 {
-    net_user_hello(nc);
+    net_user_hello(nc, HELLO_MAIN);
 }
 
 static void on_close(struct net_user *u, struct net_conn *nc)
@@ -281,10 +281,23 @@ static void plan_last(struct sim_operator *o)
 
 /* --- one step after another ------------------------------------------------------------------- */
 
+static void retire(struct sim_node *sn);
+
+static void retire_run(struct sim *s, struct event *e)
+{
+    retire(sim_node(s, (unsigned)e->life));
+}
+
 static void retire(struct sim_node *sn)
 {
     if (host_is_gone(sn))
         return;
+    if (sn->stopped) { /* in the middle of something: when it goes on */
+        struct event *e = EVENT_NEW(struct event, retire_run);
+        e->life = sn->id;
+        sim_post(sn->sim, e, MS(100));
+        return;
+    }
     trace_line(sn->sim, "n%u is switched off", sn->id);
     sn->sim->counters.wiped_shut_out += sn->wiped;
     host_stop(sn, END_KILLED);

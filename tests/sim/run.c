@@ -23,7 +23,7 @@ void sim_step(struct sim *s, uint64_t until)
             event_free(e);
             continue;
         }
-        if (sn && sn->paused) {
+        if (sn && (sn->paused || sn->stopped)) {
             g_queue_push_tail(&sn->stalled, e);
             continue;
         }
@@ -32,7 +32,7 @@ void sim_step(struct sim *s, uint64_t until)
         e->run(s, e);
         event_free(e);
     }
-    s->now = until;
+    s->now = MAX(s->now, until); /* a node may have been stopped inside (host.c) */
 }
 
 struct sim *sim_create(const struct sim_options *o)
@@ -42,6 +42,7 @@ struct sim *sim_create(const struct sim_options *o)
     s->trace.verbose = o->verbose;
     trace_watch(s);
     rng_seed(&s->rng, s->options.seed);
+    rng_seed(&s->reads_rng, ~s->options.seed);
     if (o->profile)
         s->profile = *o->profile;
     else

@@ -61,7 +61,8 @@ struct sim_options {
     X(FAULT_CLOCK, "clock-jump")                                                                   \
     X(FAULT_CLIENT, "client-death-or-sleep")                                                       \
     X(FAULT_LEAVE, "clean-shutdown")                                                               \
-    X(FAULT_WIPE, "data-lost")
+    X(FAULT_WIPE, "data-lost")                                                                     \
+    X(FAULT_STOP, "stopped-at-its-clock")
 enum fault_kind {
 #define KIND(kind, name) kind,
     FAULT_TABLE(KIND)
@@ -97,6 +98,9 @@ struct profile {
     uint64_t operator_pause;
     unsigned crash_change, crash_install; /* soon after a configuration, a snapshot */
     unsigned snap_break;                  /* per chunk: it costs the connection */
+    /* Per thousand: lives of nodes with lease reads, clients that ask any node for reads. */
+    unsigned lease, anywhere;
+    unsigned lease_drift; /* node_config's */
     unsigned weight[FAULT_KINDS];
 };
 
@@ -119,6 +123,9 @@ struct profile {
     X(power_losses, "power-losses")                                                                \
     X(fatals, "fatal")                                                                             \
     X(pauses, "pauses")                                                                            \
+    X(stops_inside, "stopped-at-their-clocks")                                                     \
+    X(lease_reads, "reads-by-lease")                                                               \
+    X(follower_reads, "reads-at-followers")                                                        \
     X(partitions, "partitions")                                                                    \
     X(logs_damaged, "logs-damaged")                                                                \
     X(refused, "starts-refused")                                                                   \
@@ -206,7 +213,8 @@ struct sim_node {
     bool wiped;            /* its data directory was made anew, under its old id */
     unsigned known_to;     /* bits: who must refuse it since */
     uint64_t unpaused_at;  /* when it last went on after a pause */
-    uint64_t installed_at; /* a snapshot; 0: never */
+    uint64_t installed_at; /* a snapshot; 0: never in this life */
+    bool from_snapshot;    /* its state was one once */
 
     struct sim_disk *disk;
     struct store_mem_disk *mem;
@@ -219,6 +227,11 @@ struct sim_node {
     int64_t drift_ppm, wall_offset;
     uint64_t booted_at, ticks, ticks_base;
     bool round_posted, paused;
+    /* At its stop_in-th look at the clock it is stopped inside its own code; stop_late: after it
+     * has looked. */
+    unsigned stop_in;
+    uint64_t stop_for;
+    bool stop_late, stopped;
     GQueue stalled; /* events that came while paused */
 
     /* check.c */
@@ -238,7 +251,8 @@ struct sim {
     struct profile profile;
     struct rng rng; /* faults and everything else */
     struct rng net_rng, disk_rng, client_rng;
-    uint64_t now; /* ns */
+    struct rng reads_rng; /* of what was added later: older seeds stay as they are */
+    uint64_t now;         /* ns */
     struct queue queue;
     struct trace trace;
     struct sim_counters counters;
@@ -356,7 +370,7 @@ struct net_user {
 };
 struct net_conn *net_user_dial(struct sim *s, struct net_user *u, unsigned node); /* never NULL */
 /* From on_open: says hello as somebody who is no node. */
-void net_user_hello(struct net_conn *nc);
+void net_user_hello(struct net_conn *nc, enum hello_purpose purpose);
 
 /* --- state.c --- */
 
