@@ -49,20 +49,20 @@ void client_destroy(struct client *c)
 
 /* Calls that this thread has started and not yet waited for. A thread that must wait for a place in
  * the window first receives the answers of these, so that it never waits for itself. */
-static _Thread_local GPtrArray *started;
+static _Thread_local GQueue started = G_QUEUE_INIT;
 
 static void started_add(struct client_call *call)
 {
-    if (!started)
-        started = g_ptr_array_new();
-    g_ptr_array_add(started, call);
+    call->started_by = &started;
+    call->started_link.data = call;
+    g_queue_push_tail_link(&started, &call->started_link);
 }
 
 static void started_remove(struct client_call *call)
 {
-    ASSERT(started && g_ptr_array_remove(started, call)); /* this thread has started it */
-    if (started->len == 0)
-        g_ptr_array_unref(TAKE(started));
+    ASSERT(call->started_by == &started); /* this thread has started it */
+    call->started_by = NULL;
+    g_queue_unlink(&started, &call->started_link);
 }
 
 static int run_and_release(struct client *c, struct client_call *call, uint64_t deadline_ns,
@@ -78,8 +78,8 @@ static int run_and_release(struct client *c, struct client_call *call, uint64_t 
 
 static int drain_started(struct client *c, uint64_t deadline_ns, struct client_cancel *cancel)
 {
-    for (guint i = 0; started && i < started->len; i++) {
-        struct client_call *call = started->pdata[i];
+    for (GList *l = started.head; l; l = l->next) {
+        struct client_call *call = l->data;
         if (call->owner == c && call->seq) {
             int r = run_and_release(c, call, deadline_ns, cancel);
             if (r < 0)

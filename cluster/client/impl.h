@@ -127,6 +127,8 @@ struct client_call {
     unsigned reply_type;
     struct buf *reply; /* not NULL: answered */
     struct txn *txn;
+    GQueue *started_by; /* not NULL: in this list of its thread's, between start and wait */
+    GList started_link;
 };
 
 /* conf.c */
