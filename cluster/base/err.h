@@ -38,7 +38,10 @@
     X(ERR_LOCKED,        23,     "in use by another process",                EBUSY,       false)   \
     X(ERR_CONFIG,        24,     "bad option or configuration",              EINVAL,      false)   \
     X(ERR_TLS,           25,     "TLS handshake or certificate refused",     EACCES,      false)   \
-    X(ERR_REMOVED,       26,     "the node was removed from the cluster",    EIO,         false)
+    X(ERR_REMOVED,       26,     "the node was removed from the cluster",    EIO,         false)   \
+    X(ERR_CONFIG_NUM,    27,     "the configuration has changed meanwhile",  EAGAIN,      false)   \
+    X(ERR_MOVING,        28,     "a change of the configuration is under way", EBUSY,     false)   \
+    X(ERR_NO_OWNER,      29,     "it would leave shards without an owner",   EINVAL,      false)
 
 enum err {
 #define ERR_ENUM(code, number, text, no, retryable) code = (number),

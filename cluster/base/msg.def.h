@@ -67,6 +67,8 @@ enum member_roles { MEMBER_VOTER = 1, MEMBER_LEAVING = 2, MEMBER_LEARNER = 4 };
 
 #define GROUP_MEMBER_FIELDS(F, L) F(U32, node)
 #define GROUP_PLACE_FIELDS(F, L)  F(U32, gid) L(group_member, members, VOTERS_MAX)
+#define GROUP_ID_FIELDS(F, L)     F(U32, gid)
+#define SHARD_ID_FIELDS(F, L)     F(U16, shard)
 
 #define MSG_PARTS(X)                                                                               \
     X(kv_compare, KV_COMPARE_FIELDS)                                                               \
@@ -84,7 +86,9 @@ enum member_roles { MEMBER_VOTER = 1, MEMBER_LEAVING = 2, MEMBER_LEARNER = 4 };
     X(check_piece, CHECK_PIECE_FIELDS)                                                             \
     X(member, MEMBER_FIELDS)                                                                       \
     X(group_member, GROUP_MEMBER_FIELDS)                                                           \
-    X(group_place, GROUP_PLACE_FIELDS)
+    X(group_place, GROUP_PLACE_FIELDS)                                                             \
+    X(group_id, GROUP_ID_FIELDS)                                                                   \
+    X(shard_id, SHARD_ID_FIELDS)
 
 /* --- messages --------------------------------------------------------------------------------- */
 
@@ -191,6 +195,14 @@ enum member_op { MEMBER_ADD = 1, MEMBER_PROMOTE = 2, MEMBER_REMOVE = 3 };
 #define GROUPS_FIELDS(F, L)       F(U8, unused)
 #define GROUPS_REPLY_FIELDS(F, L) F(U16, status) L(group_place, groups, GROUPS_MAX)
 
+/* Which group owns which shard (cluster/kv/config.h). CHANGE: the next configuration, made from
+ * number `num`; gids of JOIN and LEAVE; shard and gids[0] of MOVE. MOVED: these shards' moves to
+ * configuration `num` are done. Both are commands of group 0's log. */
+enum config_op { CONFIG_JOIN = 1, CONFIG_LEAVE = 2, CONFIG_MOVE = 3, CONFIG_REBALANCE = 4 };
+#define CONFIG_CHANGE_FIELDS(F, L)                                                                 \
+    F(U8, op) F(U64, num) F(U16, shard) L(group_id, gids, GROUPS_MAX)
+#define CONFIG_MOVED_FIELDS(F, L) F(U64, num) L(shard_id, shards, SHARDS_MAX)
+
 /*  name, type number, field list */
 #define MSG_LIST(X)                                                                                \
     X(hello, 1, HELLO_FIELDS)                                                                      \
@@ -223,4 +235,6 @@ enum member_op { MEMBER_ADD = 1, MEMBER_PROMOTE = 2, MEMBER_REMOVE = 3 };
     X(node_record, 63, NODE_RECORD_FIELDS)                                                         \
     X(group_create, 64, GROUP_CREATE_FIELDS)                                                       \
     X(groups, 65, GROUPS_FIELDS)                                                                   \
-    X(groups_reply, 66, GROUPS_REPLY_FIELDS)
+    X(groups_reply, 66, GROUPS_REPLY_FIELDS)                                                       \
+    X(config_change, 80, CONFIG_CHANGE_FIELDS)                                                     \
+    X(config_moved, 81, CONFIG_MOVED_FIELDS)

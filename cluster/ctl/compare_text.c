@@ -21,6 +21,14 @@ static const char *table_name(uint8_t table)
         return "sessions";
     case TABLE_TRACE:
         return "traces";
+    case TABLE_NODE:
+        return "nodes";
+    case TABLE_CONFIG:
+        return "configurations";
+    case TABLE_SHARD:
+        return "ownership";
+    case TABLE_TOUCHED:
+        return "keys touched during a move";
     }
     return "another table";
 }

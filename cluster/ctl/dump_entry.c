@@ -32,6 +32,12 @@ static unsigned message_of(uint8_t command)
         return MSG_session_open;
     case KV_CMD_SESSION_CLOSE:
         return MSG_session_close;
+    case KV_CMD_NODE:
+        return MSG_node_record;
+    case KV_CMD_CONFIG:
+        return MSG_config_change;
+    case KV_CMD_MOVED:
+        return MSG_config_moved;
     }
     return 0;
 }

@@ -39,16 +39,17 @@ static void answer(struct kv *kv, const struct kv_entry *e, const struct kv_sink
         notify(kv, (struct notice){.index = e->index, .msg_type = type, .bytes = body});
 }
 
-static void put_format(struct kv *kv)
+static void put_format(struct kv *kv, unsigned format)
 {
     uint8_t p[10];
 
-    put_le32(p, LAYOUT_FORMAT);
+    kv->format = format;
+
+    put_le32(p, kv->format);
     put_le32(p + 4, kv->gid);
     p[8] = (uint8_t)kv->shards;
     p[9] = (uint8_t)(kv->shards >> 8);
     round_put(&kv->round, layout_format_key(&kv->arena), bytes_of(p, sizeof(p)));
-    kv->formatted = true;
 }
 
 /* The entry has done its part: what it changed and that it was applied go into one batch. */
@@ -61,11 +62,24 @@ static void applied(struct kv *kv, const struct kv_entry *e)
     put_le64(p + 16, e->time_ns);
     round_put_at(&kv->round, &kv->applied_at, layout_applied_key(&kv->arena),
                  bytes_of(p, sizeof(p)));
-    if (!kv->formatted)
-        put_format(kv);
+    if (kv->format == 0)
+        put_format(kv, LAYOUT_FORMAT_FIRST);
     kv->index = e->index;
     kv->term = e->term;
     kv->time_ns = e->time_ns;
+}
+
+/* An answer that is a status alone; a verdict above 0 counts as 0. The entry has done its part. */
+static int answer_status(struct kv *kv, const struct kv_entry *e, const struct kv_sink *sink,
+                         int verdict)
+{
+    struct msg_status reply = {.status = (uint16_t)-MIN(verdict, 0)};
+
+    applied(kv, e);
+    enc_reset(&kv->reply);
+    enc_status(&kv->reply, &reply);
+    answer(kv, e, sink, MSG_status, enc_view(&kv->reply));
+    return 0;
 }
 
 /* --- transactions ----------------------------------------------------------------------------- */
@@ -220,6 +234,8 @@ static int apply_txn(struct kv *kv, const struct kv_entry *e, struct bytes in,
     int err = kv_check(kv, &t);
     if (err)
         return refuse(kv, e, sink, -err);
+    if (!kv_serves(kv, &t))
+        return refuse(kv, e, sink, ERR_WRONG_GROUP);
     unsigned n = txn_shards_written(&t, shards);
     if (n == 0)
         return execute(kv, e, &t, shards, 0, row, sink);
@@ -351,18 +367,6 @@ static void apply_conf(struct kv *kv, const struct kv_entry *e)
     applied(kv, e);
 }
 
-/* verdict: above 0 as 0. The entry has done its part. */
-static void answer_status(struct kv *kv, const struct kv_entry *e, const struct kv_sink *sink,
-                          int verdict)
-{
-    struct msg_status reply = {.status = (uint16_t)(verdict < 0 ? -verdict : 0)};
-
-    applied(kv, e);
-    enc_reset(&kv->reply);
-    enc_status(&kv->reply, &reply);
-    answer(kv, e, sink, MSG_status, enc_view(&kv->reply));
-}
-
 /* Its outcome is not kept: who repeats it is told how it stands. */
 static int apply_node(struct kv *kv, const struct kv_entry *e, struct bytes in,
                       const struct kv_sink *sink)
@@ -379,8 +383,7 @@ static int apply_node(struct kv *kv, const struct kv_entry *e, struct bytes in,
                   node_value(&kv->arena, state, e->index, m.address));
         nodes_set(&kv->nodes, m.node, state, e->index, m.address);
     }
-    answer_status(kv, e, sink, verdict);
-    return 0;
+    return answer_status(kv, e, sink, verdict);
 }
 
 static int apply_group(struct kv *kv, const struct kv_entry *e, struct bytes in,
@@ -397,11 +400,57 @@ static int apply_group(struct kv *kv, const struct kv_entry *e, struct bytes in,
         round_put(&kv->round, layout_group_key(&kv->arena, g.gid), group_value(&kv->arena, &g));
         groups_set(&kv->groups, &g);
     }
-    answer_status(kv, e, sink, verdict);
-    return 0;
+    return answer_status(kv, e, sink, verdict);
+}
+
+/* --- configurations of shards ----------------------------------------------------------------- */
+
+static int apply_config(struct kv *kv, const struct kv_entry *e, struct bytes in,
+                        const struct kv_sink *sink)
+{
+    struct config *next = arena_alloc(&kv->arena, sizeof(*next));
+    struct msg_config_change m;
+
+    if (kv->gid != 0 || dec_config_change(in, &kv->arena, &m) < 0)
+        return answer_status(kv, e, sink, -ERR_INVALID);
+    int err = kv_config_check(kv, &m, next);
+    if (!err)
+        configs_put(kv->configs, next, &kv->round, &kv->arena);
+    return answer_status(kv, e, sink, err);
+}
+
+static int apply_moved(struct kv *kv, const struct kv_entry *e, struct bytes in,
+                       const struct kv_sink *sink)
+{
+    struct msg_config_moved m;
+
+    if (kv->gid != 0 || dec_config_moved(in, &kv->arena, &m) < 0)
+        return answer_status(kv, e, sink, -ERR_INVALID);
+    return answer_status(kv, e, sink, configs_moved(kv->configs, &m, &kv->round, &kv->arena));
 }
 
 /* --- entries ---------------------------------------------------------------------------------- */
+
+typedef int apply_fn(struct kv *kv, const struct kv_entry *e, struct bytes body,
+                     const struct kv_sink *sink);
+
+/* Commands whose rows older programs do not know. */
+static apply_fn *const of_format_2[] = {
+    [KV_CMD_CONFIG] = apply_config,
+    [KV_CMD_MOVED] = apply_moved,
+};
+
+static int apply_of_format_2(struct kv *kv, const struct kv_entry *e, struct bytes body,
+                             const struct kv_sink *sink)
+{
+    unsigned command = e->data.p[0];
+
+    if (command >= ARRAY_LEN(of_format_2) || !of_format_2[command])
+        return refuse(kv, e, sink, ERR_INVALID);
+    if (kv->format < LAYOUT_FORMAT)
+        put_format(kv, LAYOUT_FORMAT);
+    return of_format_2[command](kv, e, body, sink);
+}
 
 static int apply_one(struct kv *kv, const struct kv_entry *e, const struct kv_sink *sink)
 {
@@ -431,7 +480,7 @@ static int apply_one(struct kv *kv, const struct kv_entry *e, const struct kv_si
     case KV_CMD_GROUP:
         return apply_group(kv, e, body, sink);
     }
-    return refuse(kv, e, sink, ERR_INVALID);
+    return apply_of_format_2(kv, e, body, sink);
 }
 
 int kv_apply(struct kv *kv, const struct kv_entry *entries, size_t n, const struct kv_sink *sink)

@@ -15,7 +15,7 @@ static int check_format(struct kv *kv, struct bytes v, struct errmsg *msg)
                           "group %u: its state has format %u, this program knows up to %d; use the "
                           "newer raftfsd",
                           kv->gid, get_le32(v.p), LAYOUT_FORMAT);
-    if (get_le32(v.p) != LAYOUT_FORMAT || v.n != 10)
+    if (get_le32(v.p) < LAYOUT_FORMAT_FIRST || v.n != 10)
         return errmsg_set(msg, -ERR_CORRUPT, "group %u: the format record of its state is damaged",
                           kv->gid);
     uint32_t gid = get_le32(v.p + 4);
@@ -26,7 +26,7 @@ static int check_format(struct kv *kv, struct bytes v, struct errmsg *msg)
             "this is the state of group %u in a cluster of %u shards, not of group %u "
             "in one of %u",
             gid, shards, kv->gid, kv->shards);
-    kv->formatted = true;
+    kv->format = get_le32(v.p);
     return 0;
 }
 
@@ -103,6 +103,9 @@ int kv_open(struct store *store, uint32_t gid, uint16_t shards, struct kv **ret,
     sessions_init(&kv->sessions);
     nodes_init(&kv->nodes);
     groups_init(&kv->groups);
+    kv->configs = g_new(struct configs, 1);
+    configs_init(kv->configs, shards);
+    shards_init(&kv->owned, shards, gid == 0);
     round_init(&kv->round, store);
     results_init(&kv->results, &kv->round);
     overlay_init(&kv->overlay);
@@ -135,6 +138,18 @@ int kv_open(struct store *store, uint32_t gid, uint16_t shards, struct kv **ret,
         errmsg_set(msg, err, "group %u: its groups cannot be read: %s", gid, err_text(err));
         goto fail;
     }
+    err = configs_load(kv->configs, store, &kv->arena);
+    if (err) {
+        errmsg_set(msg, err, "group %u: its configuration of shards cannot be read: %s", gid,
+                   err_text(err));
+        goto fail;
+    }
+    err = shards_load(&kv->owned, store, &kv->arena);
+    if (err) {
+        errmsg_set(msg, err, "group %u: which shards it owns cannot be read: %s", gid,
+                   err_text(err));
+        goto fail;
+    }
     *ret = kv;
     return 0;
 fail:
@@ -152,6 +167,8 @@ void kv_close(struct kv *kv)
     sessions_finish(&kv->sessions);
     nodes_finish(&kv->nodes);
     groups_finish(&kv->groups);
+    g_free(kv->configs);
+    shards_finish(&kv->owned);
     enc_finish(&kv->conf);
     results_finish(&kv->results);
     overlay_finish(&kv->overlay);
@@ -208,6 +225,8 @@ int kv_read(struct kv *kv, const struct msg_txn *t, struct arena *a, struct msg_
 
     if (kv->broken)
         return kv->broken;
+    if (!err && !kv_serves(kv, t))
+        err = -ERR_WRONG_GROUP;
     if (err)
         return err;
     overlay_reset(&kv->read_overlay);
@@ -225,7 +244,7 @@ bool kv_result(struct kv *kv, const struct msg_txn *t, struct arena *a, struct b
     uint16_t shards[VERSIONS_MAX + 1];
     struct bytes row, body;
 
-    if (kv->broken || t->n_writes == 0 || kv_check(kv, t) < 0 ||
+    if (kv->broken || t->n_writes == 0 || kv_check(kv, t) < 0 || !kv_serves(kv, t) ||
         !sessions_find(&kv->sessions, t->client))
         return false;
     txn_shards_written(t, shards);
@@ -332,6 +351,73 @@ int kv_group_check(const struct kv *kv, const struct msg_group_create *m)
     struct kv_group g;
 
     return groups_judge(&kv->groups, &kv->nodes, m, &g);
+}
+
+/* --- shards and configurations ---------------------------------------------------------------- */
+
+static bool serves_key(const struct kv *kv, struct bytes key)
+{
+    return shard_served(&kv->owned.all[layout_shard(key)]);
+}
+
+bool kv_serves(const struct kv *kv, const struct msg_txn *t)
+{
+    if (kv->owned.unserved == 0)
+        return true;
+    for (uint32_t i = 0; i < t->n_compares; i++) {
+        if (!serves_key(kv, t->compares[i].key))
+            return false;
+    }
+    for (uint32_t i = 0; i < t->n_reads; i++) {
+        if (!serves_key(kv, t->reads[i].key))
+            return false;
+    }
+    for (uint32_t i = 0; i < t->n_writes; i++) {
+        if (!serves_key(kv, t->writes[i].key))
+            return false;
+    }
+    return true;
+}
+
+const struct kv_shard *kv_shard(const struct kv *kv, unsigned shard)
+{
+    ASSERT(shard < kv->shards);
+    return &kv->owned.all[shard];
+}
+
+const struct config *kv_config(const struct kv *kv)
+{
+    return &kv->configs->latest;
+}
+
+int kv_config_at(struct kv *kv, uint64_t num, struct config *ret)
+{
+    struct arena CLEANUP(arena_finish) a = {0};
+
+    return kv->broken ? kv->broken : configs_at(kv->configs, num, &kv->round, &a, ret);
+}
+
+int kv_config_check(const struct kv *kv, const struct msg_config_change *m, struct config *ret)
+{
+    for (uint32_t i = 0; m->op == CONFIG_JOIN && i < m->n_gids; i++) {
+        if (m->gids[i].gid != 0 && !groups_find(&kv->groups, m->gids[i].gid))
+            return -ERR_NOT_FOUND;
+    }
+    return configs_judge(kv->configs, m, ret);
+}
+
+unsigned kv_config_pending(const struct kv *kv)
+{
+    return kv->configs->n_pending;
+}
+
+bool kv_config_is_pending(const struct kv *kv, unsigned shard, uint32_t *ret_from)
+{
+    ASSERT(shard < kv->shards);
+    if (!kv->configs->pending[shard])
+        return false;
+    *ret_from = kv->configs->from[shard];
+    return true;
 }
 
 /* --- watching --------------------------------------------------------------------------------- */

@@ -31,8 +31,10 @@
 #pragma once
 
 #include "cluster/base/msg.h"
+#include "cluster/kv/config.h"
 #include "cluster/kv/groups.h"
 #include "cluster/kv/nodes.h"
+#include "cluster/kv/shards.h"
 #include "cluster/store/store.h"
 
 /* What an entry's data holds: a u8 command and the encoded message. */
@@ -43,6 +45,8 @@ enum kv_command {
     KV_CMD_CHECK = 16,        /* no message: keep a view of this state, changes nothing */
     KV_CMD_NODE = 17,         /* msg_node_record; group 0 only, proposed by its leader */
     KV_CMD_GROUP = 18,        /* msg_group_create; group 0 only */
+    KV_CMD_CONFIG = 24,       /* msg_config_change; group 0 only */
+    KV_CMD_MOVED = 25,        /* msg_config_moved; group 0 only, proposed by its leader */
 };
 
 struct kv_entry {
@@ -58,8 +62,8 @@ struct kv;
  * They may call kv_read, kv_result, kv_watch, kv_unwatch; what they read may already include later
  * entries of the same kv_apply. */
 struct kv_sink {
-    /* The answer to entry `index`: a txn_reply, session_reply, check_started or (NODE, GROUP)
-     * status body. Borrowed. */
+    /* The answer to entry `index`: a txn_reply, session_reply, check_started or, of all other
+     * commands, a status body. Borrowed. */
     void (*reply)(void *ctx, uint64_t index, unsigned msg_type, struct bytes body);
     /* `key` (client form) was written or deleted (version 0); only for keys with a kv_watch count.
      * A DELETE of a key that was absent is told too. */
@@ -140,6 +144,31 @@ const struct kv_group *kv_groups(const struct kv *kv, unsigned *ret_n, uint64_t 
 /* 1: that GROUP command would make a group; 0: it is there already; else why it would be refused
  * (groups_judge). */
 NODISCARD int kv_group_check(const struct kv *kv, const struct msg_group_create *m);
+
+/*
+ * Shards. A request is served only where all its keys' shards are: kv_read gives -ERR_WRONG_GROUP,
+ * an entry is answered with it, kv_result finds nothing. shards.h has the states; what moves a
+ * shard between two groups is written there, too.
+ */
+const struct kv_shard *kv_shard(const struct kv *kv, unsigned shard);
+/* All shards that the request names, which kv_check has accepted. */
+bool kv_serves(const struct kv *kv, const struct msg_txn *t);
+
+/*
+ * Configurations, of group 0 (config.h). A shard that is pending lies with its owner of before, and
+ * perhaps already with the new one: ask the former, then the latter. A change is refused while any
+ * is pending.
+ */
+const struct config *kv_config(const struct kv *kv); /* the latest; borrowed until kv_apply */
+/* -ERR_NOT_FOUND: never made, or one of those that were forgotten (configs.h). */
+NODISCARD int kv_config_at(struct kv *kv, uint64_t num, struct config *ret);
+/* 0 and what a CONFIG command would make: the next configuration; or why it would be refused:
+ * -ERR_CONFIG_NUM made for another than the latest, -ERR_MOVING moves are under way,
+ * -ERR_NOT_FOUND a group that was never made is to join, else as config_change. */
+NODISCARD int kv_config_check(const struct kv *kv, const struct msg_config_change *m,
+                              struct config *ret);
+unsigned kv_config_pending(const struct kv *kv); /* so many shards */
+bool kv_config_is_pending(const struct kv *kv, unsigned shard, uint32_t *ret_from);
 
 /* The bytes of one command, for proposing. */
 struct buf *kv_command(enum kv_command cmd, struct bytes body);

@@ -83,16 +83,39 @@ struct bytes layout_trace_key(struct arena *a, uint64_t client, unsigned shard)
     return bytes_of(p, 13);
 }
 
+struct bytes layout_pending_key(struct arena *a)
+{
+    return key_u8(a, GROUP_SHARD, TABLE_META, 'p');
+}
+
+struct bytes layout_config_key(struct arena *a, uint64_t num)
+{
+    return key_be64(a, GROUP_SHARD, TABLE_CONFIG, num);
+}
+
+struct bytes layout_shard_key(struct arena *a, unsigned shard)
+{
+    uint8_t *p = key_begin(a, GROUP_SHARD, TABLE_SHARD, 2);
+
+    put_be16(p + 3, (uint16_t)shard);
+    return bytes_of(p, 5);
+}
+
+void layout_table_range(struct arena *a, enum kv_table table, struct bytes *ret_lo,
+                        struct bytes *ret_hi)
+{
+    *ret_lo = bytes_of(key_begin(a, GROUP_SHARD, table, 0), 3);
+    *ret_hi = bytes_of(key_begin(a, GROUP_SHARD, table + 1, 0), 3);
+}
+
 void layout_session_range(struct arena *a, struct bytes *ret_lo, struct bytes *ret_hi)
 {
-    *ret_lo = bytes_of(key_begin(a, GROUP_SHARD, TABLE_SESSION, 0), 3);
-    *ret_hi = bytes_of(key_begin(a, GROUP_SHARD, TABLE_SESSION + 1, 0), 3);
+    layout_table_range(a, TABLE_SESSION, ret_lo, ret_hi);
 }
 
 void layout_node_range(struct arena *a, struct bytes *ret_lo, struct bytes *ret_hi)
 {
-    *ret_lo = bytes_of(key_begin(a, GROUP_SHARD, TABLE_NODE, 0), 3);
-    *ret_hi = bytes_of(key_begin(a, GROUP_SHARD, TABLE_NODE + 1, 0), 3);
+    layout_table_range(a, TABLE_NODE, ret_lo, ret_hi);
 }
 
 void layout_group_range(struct arena *a, struct bytes *ret_lo, struct bytes *ret_hi)
@@ -164,6 +187,14 @@ int layout_trace_shard(struct bytes internal, unsigned *ret_shard)
     if (internal.n != 13)
         return -ERR_CORRUPT;
     *ret_shard = get_be16(internal.p + 11);
+    return 0;
+}
+
+int layout_shard_shard(struct bytes internal, unsigned *ret_shard)
+{
+    if (internal.n != 5)
+        return -ERR_CORRUPT;
+    *ret_shard = get_be16(internal.p + 3);
     return 0;
 }
 

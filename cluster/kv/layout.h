@@ -12,9 +12,8 @@
  *   TABLE_DATA    0x10    client key after shard   [tag u8][version le64][bytes]
  *   TABLE_RESULT  0x20    client be64              kept results (result.h)
  *
- * Places kept for two-phase commit and moves (DESIGN 3.2, 3.7): 0x30 locks by key, 0x31 locks by
- * transaction, 0x32 prepared and decided records by txid, 0x40 staging of a shard that is being
- * received (same tables behind the prefix), 0x41 keys touched since BeginMove.
+ *   TABLE_TOUCHED 0x41    table u8, its rest       le64: entry that last changed that row, since
+ * the shard's move began; does not move with it
  *
  * Shard 0xffff (never a client's: SHARDS_MAX) holds the group's own records:
  *
@@ -24,11 +23,17 @@
  *   TABLE_SESSION 0x50    client be64              le64 nonce, le64 time opened, name
  *   TABLE_TRACE   0x51    client be64, shard be16  empty: the client has a result row in the shard
  *   TABLE_NODE    0x52    node id be32             u8 state (nodes.h), le64 index, address
- *   TABLE_GROUP   0x53    gid be32                 le64 index, u8 n, n times le32 node id
- * (groups.h)
+ *   TABLE_GROUP   0x53    gid be32                 le64 index, u8 n, n le32 node ids (groups.h)
+ *   TABLE_META    0x01    'p'                      moves to the latest configuration (configs.c)
+ *   TABLE_CONFIG  0x54    number be64              a configuration (config.h); of group 0
+ *   TABLE_SHARD   0x55    shard be16               who owns it as of when (shards.h)
+ *
+ * Format 2 has what comes after TABLE_GROUP. A store becomes one of format 2 with the first such
+ * row: until then an older program can open it, from then on it would serve what has moved away.
  *
  * A stored value is valid if and only if it is at least VALUE_HEAD bytes long and its tag is
- * VALUE_INLINE. Another tag (a reference into extent files, DESIGN 3.5) may come with format 2.
+ * VALUE_INLINE. Another tag (a reference into extent files, DESIGN 3.5) may come with another
+ * format.
  */
 #pragma once
 
@@ -36,17 +41,21 @@
 #include "cluster/base/codec.h"
 #include "cluster/base/limits.h"
 
-#define LAYOUT_FORMAT 1
-#define GROUP_SHARD   0xffffu
+#define LAYOUT_FORMAT       2
+#define LAYOUT_FORMAT_FIRST 1
+#define GROUP_SHARD         0xffffu
 
 enum kv_table {
     TABLE_META = 0x01,
     TABLE_DATA = 0x10,
     TABLE_RESULT = 0x20,
+    TABLE_TOUCHED = 0x41,
     TABLE_SESSION = 0x50,
     TABLE_TRACE = 0x51,
     TABLE_NODE = 0x52,
     TABLE_GROUP = 0x53,
+    TABLE_CONFIG = 0x54,
+    TABLE_SHARD = 0x55,
 };
 
 #define VALUE_INLINE 0
@@ -65,6 +74,15 @@ struct bytes layout_group_key(struct arena *a, uint32_t gid);
 struct bytes layout_session_key(struct arena *a, uint64_t client);
 struct bytes layout_trace_key(struct arena *a, uint64_t client, unsigned shard);
 /* Bounds of all sessions, of all nodes, of all groups, and of one client's traces: [lo, hi). */
+struct bytes layout_pending_key(struct arena *a);
+struct bytes layout_config_key(struct arena *a, uint64_t num);
+struct bytes layout_shard_key(struct arena *a, unsigned shard);
+struct bytes layout_session_key(struct arena *a, uint64_t client);
+struct bytes layout_trace_key(struct arena *a, uint64_t client, unsigned shard);
+/* Bounds of a table of the group's own: [lo, hi). */
+void layout_table_range(struct arena *a, enum kv_table table, struct bytes *ret_lo,
+                        struct bytes *ret_hi);
+/* Bounds of all sessions, of all nodes, and of one client's traces: [lo, hi). */
 void layout_session_range(struct arena *a, struct bytes *ret_lo, struct bytes *ret_hi);
 void layout_node_range(struct arena *a, struct bytes *ret_lo, struct bytes *ret_hi);
 void layout_group_range(struct arena *a, struct bytes *ret_lo, struct bytes *ret_hi);
@@ -88,6 +106,7 @@ NODISCARD int layout_session_client(struct bytes internal, uint64_t *ret_client)
 NODISCARD int layout_node_id(struct bytes internal, uint32_t *ret_id);
 NODISCARD int layout_group_gid(struct bytes internal, uint32_t *ret_gid);
 NODISCARD int layout_trace_shard(struct bytes internal, unsigned *ret_shard);
+NODISCARD int layout_shard_shard(struct bytes internal, unsigned *ret_shard);
 
 /* -ERR_CORRUPT. `ret_data` is borrowed from `stored`. */
 NODISCARD int layout_value_decode(struct bytes stored, uint64_t *ret_version,

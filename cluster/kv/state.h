@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cluster/kv/groups.h"
+#include "cluster/kv/configs.h"
 #include "cluster/kv/kv.h"
 #include "cluster/kv/layout.h"
 #include "cluster/kv/nodes.h"
@@ -10,6 +11,7 @@
 #include "cluster/kv/result.h"
 #include "cluster/kv/round.h"
 #include "cluster/kv/session.h"
+#include "cluster/kv/shards.h"
 #include "cluster/kv/txn.h"
 
 #define COUNTER_UNKNOWN UINT64_MAX
@@ -24,12 +26,14 @@ struct kv {
     struct store *store; /* borrowed */
     uint32_t gid;
     uint16_t shards;
-    bool formatted;                /* the store has its format record */
+    unsigned format;               /* of the store's format record; 0: it has none yet */
     uint64_t index, term, time_ns; /* applied */
 
     struct sessions sessions;
     struct nodes nodes;
     struct groups groups;
+    struct configs *configs; /* group 0's */
+    struct shards owned;
     struct enc conf; /* of the newest configuration entry */
     uint64_t conf_index;
     struct results results;

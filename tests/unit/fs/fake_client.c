@@ -50,7 +50,7 @@ struct fake_cluster *fake_cluster_create(void)
     pthread_cond_init(&k->changed, NULL);
     k->store = ram_store_create();
     ram_store_forget(k->store);
-    T_OK_MSG(kv_open(k->store, 1, FAKE_SHARDS, &k->kv, &msg), &msg);
+    T_OK_MSG(kv_open(k->store, 0, FAKE_SHARDS, &k->kv, &msg), &msg);
     kv_hold_rows(k->kv, 1); /* tests look into the store */
     k->time = clock_wall_ns();
     return k;

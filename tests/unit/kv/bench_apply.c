@@ -169,7 +169,7 @@ int main(int argc, char **argv)
         store_rocks_open(t_path(t_tmpdir(), "rocks"), &store, &msg) < 0)
         return fprintf(stderr, "%s\n", msg.text), 1;
     rng_seed(&b.rng, 1);
-    if (kv_open(store, 1, SHARDS, &b.kv, &msg) < 0)
+    if (kv_open(store, 0, SHARDS, &b.kv, &msg) < 0)
         return fprintf(stderr, "%s\n", msg.text), 1;
     b.store = store;
     b.flush = strcmp(which, "mem") == 0;

@@ -132,7 +132,7 @@ TEST(a_transaction_writes_to_sixteen_shards_at_most)
     struct arena a = {0};
     struct kv *kv;
     struct store *store = ram_store_create();
-    T_OK(kv_open(store, 1, SHARDS_DEFAULT, &kv, NULL));
+    T_OK(kv_open(store, 0, SHARDS_DEFAULT, &kv, NULL));
 
     for (unsigned i = 0; i < ARRAY_LEN(w); i++) {
         uint8_t *p = arena_zalloc(&a, 2);

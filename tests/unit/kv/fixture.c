@@ -26,7 +26,7 @@ struct kvt *kvt_on(struct store *store)
 
     f->store = store;
     f->changed = g_string_new(NULL);
-    T_OK_MSG(kv_open(store, 1, KVT_SHARDS, &f->kv, &msg), &msg);
+    T_OK_MSG(kv_open(store, 0, KVT_SHARDS, &f->kv, &msg), &msg);
     kvt_hold_rows(f, 1);
     uint64_t term;
     kv_applied(f->kv, &f->index, &term, &f->time);
@@ -63,7 +63,7 @@ void kvt_reopen(struct kvt *f)
     if (f->rows > 1)
         T_OK(kv_settle(f->kv));
     kv_close(f->kv);
-    T_OK_MSG(kv_open(f->store, 1, KVT_SHARDS, &f->kv, &msg), &msg);
+    T_OK_MSG(kv_open(f->store, 0, KVT_SHARDS, &f->kv, &msg), &msg);
     kv_hold_rows(f->kv, f->rows);
 }
 
@@ -121,6 +121,19 @@ unsigned kvt_close_session(struct kvt *f, uint64_t client)
     enc_session_close(&e, &m);
     T_OK(apply_command(f, KV_CMD_SESSION_CLOSE, &e));
     return session_reply(f).status;
+}
+
+unsigned kvt_command(struct kvt *f, enum kv_command cmd, struct bytes body)
+{
+    struct enc e = {body.n ? g_memdup2(body.p, body.n) : NULL, body.n, body.n};
+    struct msg_status r;
+
+    T_OK(apply_command(f, cmd, &e));
+    enc_finish(&e);
+    assert_int_equal(f->n_replies, 1);
+    assert_int_equal(f->reply_type, MSG_status);
+    T_OK(dec_status(f->reply_body, &f->arena, &r));
+    return r.status;
 }
 
 struct msg_txn_reply *kvt_txn(struct kvt *f, const struct msg_txn *t)

@@ -46,6 +46,8 @@ void kvt_reopen(struct kvt *f);
 int kvt_apply(struct kvt *f, struct bytes data);
 uint64_t kvt_session(struct kvt *f, const char *name);      /* opens one; the client id */
 unsigned kvt_close_session(struct kvt *f, uint64_t client); /* the status */
+/* A command that a status answers: which. */
+unsigned kvt_command(struct kvt *f, enum kv_command cmd, struct bytes body);
 struct msg_txn_reply *kvt_txn(struct kvt *f, const struct msg_txn *t);
 /* Of the fixture's session; seq and acked_below are filled in. */
 struct msg_txn_reply *kvt_exec(struct kvt *f, struct msg_txn t);

@@ -128,7 +128,7 @@ TEST(a_damaged_row_of_a_group_is_refused)
     struct kv *kv;
     struct store_write w = {STORE_PUT, layout_group_key(&f->arena, 7), bytes_str("a shorter one")};
     T_OK(f->store->ops->write(f->store, &w, 1));
-    T_ERR(ERR_CORRUPT, kv_open(f->store, 1, KVT_SHARDS, &kv, &msg));
+    T_ERR(ERR_CORRUPT, kv_open(f->store, 0, KVT_SHARDS, &kv, &msg));
     T_CONTAINS(msg.text, "groups");
     kvt_destroy(f);
 }

@@ -111,7 +111,7 @@ TEST(a_damaged_configuration_record_is_refused)
     struct kv *kv;
     struct store_write w = {STORE_PUT, layout_conf_key(&f->arena), bytes_str("short")};
     T_OK(f->store->ops->write(f->store, &w, 1));
-    T_ERR(ERR_CORRUPT, kv_open(f->store, 1, KVT_SHARDS, &kv, &msg));
+    T_ERR(ERR_CORRUPT, kv_open(f->store, 0, KVT_SHARDS, &kv, &msg));
     T_CONTAINS(msg.text, "members");
     kvt_destroy(f);
 }

@@ -160,12 +160,43 @@ static void script_membership(struct script *s, struct rng *rng)
     script_add(s, KV_CMD_NODE, &e);
 }
 
+/* Many are refused; so be it. */
+static void script_config(struct script *s, struct rng *rng)
+{
+    struct enc e = {0};
+    struct group_id gid = {(uint32_t)rng_between(rng, 1, 5)};
+    struct shard_id moved[KVT_SHARDS];
+    struct msg_config_change m = {
+        .op = (uint8_t)rng_between(rng, CONFIG_JOIN, CONFIG_REBALANCE),
+        .num = rng_below(rng, 4),
+        .shard = (uint16_t)rng_below(rng, KVT_SHARDS),
+        .n_gids = 1,
+        .gids = &gid,
+    };
+    struct msg_config_moved done = {
+        .num = rng_below(rng, 4), .n_shards = KVT_SHARDS, .shards = moved};
+
+    if (rng_below(rng, 2)) {
+        enc_config_change(&e, &m);
+        script_add(s, KV_CMD_CONFIG, &e);
+        return;
+    }
+    for (unsigned i = 0; i < KVT_SHARDS; i++)
+        moved[i].shard = (uint16_t)i;
+    enc_config_moved(&e, &done);
+    script_add(s, KV_CMD_MOVED, &e);
+}
+
 static void script_step(struct script *s, struct rng *rng, struct client *c)
 {
     struct enc e = {0};
 
     if (rng_below(rng, 30) == 0) {
         script_membership(s, rng);
+        return;
+    }
+    if (rng_below(rng, 40) == 0) {
+        script_config(s, rng);
         return;
     }
     if (rng_below(rng, 60) == 0) {
@@ -221,7 +252,7 @@ static void script_play(struct script *s, struct store *store, size_t last, size
     uint64_t index, term, time;
     struct kv *kv;
 
-    T_OK(kv_open(store, 1, KVT_SHARDS, &kv, NULL));
+    T_OK(kv_open(store, 0, KVT_SHARDS, &kv, NULL));
     kv_hold_rows(kv, rows);
     kv_applied(kv, &index, &term, &time);
     assert_true(index <= last);

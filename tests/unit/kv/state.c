@@ -51,10 +51,10 @@ TEST(a_newer_format_is_refused_with_a_clear_text)
 {
     struct kvt *f = kvt_create();
     struct errmsg msg;
-    uint8_t newer[30] = {2};
+    uint8_t newer[30] = {LAYOUT_FORMAT + 1};
     raw_put(f->store, layout_format_key(&f->arena), newer, sizeof(newer));
-    T_ERR(ERR_FORMAT, open_again(f, 1, KVT_SHARDS, &msg));
-    T_CONTAINS(msg.text, "format 2");
+    T_ERR(ERR_FORMAT, open_again(f, 0, KVT_SHARDS, &msg));
+    T_CONTAINS(msg.text, "format 3");
     T_CONTAINS(msg.text, "newer");
     kvt_destroy(f);
 }
@@ -64,9 +64,9 @@ TEST(the_state_of_another_group_or_cluster_shape_is_refused)
     struct kvt *f = kvt_create();
     struct errmsg msg;
     T_ERR(ERR_WRONG_CLUSTER, open_again(f, 2, KVT_SHARDS, &msg));
-    T_CONTAINS(msg.text, "group 1");
-    T_ERR(ERR_WRONG_CLUSTER, open_again(f, 1, KVT_SHARDS * 2, NULL));
-    T_OK(open_again(f, 1, KVT_SHARDS, NULL));
+    T_CONTAINS(msg.text, "group 0");
+    T_ERR(ERR_WRONG_CLUSTER, open_again(f, 0, KVT_SHARDS * 2, NULL));
+    T_OK(open_again(f, 0, KVT_SHARDS, NULL));
     kvt_destroy(f);
 }
 
@@ -77,15 +77,15 @@ TEST(damaged_records_are_told_at_opening)
     struct store_write drop = {STORE_DELETE, layout_format_key(a), BYTES_NONE};
     struct errmsg msg;
     raw_put(f->store, layout_session_key(a, 7), "short", 5);
-    T_ERR(ERR_CORRUPT, open_again(f, 1, KVT_SHARDS, &msg));
+    T_ERR(ERR_CORRUPT, open_again(f, 0, KVT_SHARDS, &msg));
     T_CONTAINS(msg.text, "sessions");
     raw_put(f->store, layout_applied_key(a), "short", 5);
-    T_ERR(ERR_CORRUPT, open_again(f, 1, KVT_SHARDS, &msg));
+    T_ERR(ERR_CORRUPT, open_again(f, 0, KVT_SHARDS, &msg));
     T_CONTAINS(msg.text, "applied");
     raw_put(f->store, layout_format_key(a), "abc", 3);
-    T_ERR(ERR_CORRUPT, open_again(f, 1, KVT_SHARDS, &msg));
+    T_ERR(ERR_CORRUPT, open_again(f, 0, KVT_SHARDS, &msg));
     T_OK(f->store->ops->write(f->store, &drop, 1));
-    T_ERR(ERR_CORRUPT, open_again(f, 1, KVT_SHARDS, &msg));
+    T_ERR(ERR_CORRUPT, open_again(f, 0, KVT_SHARDS, &msg));
     T_CONTAINS(msg.text, "format");
     kvt_destroy(f);
 }
@@ -95,7 +95,7 @@ TEST(a_read_error_at_opening_is_passed_on)
     struct kvt *f = kvt_create();
     for (unsigned nth = 1; nth <= 2; nth++) {
         ram_store_fail(f->store, nth, 0);
-        T_ERR(ERR_IO, open_again(f, 1, KVT_SHARDS, NULL));
+        T_ERR(ERR_IO, open_again(f, 0, KVT_SHARDS, NULL));
     }
     kvt_destroy(f);
 }
