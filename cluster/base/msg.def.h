@@ -69,6 +69,11 @@ enum member_roles { MEMBER_VOTER = 1, MEMBER_LEAVING = 2, MEMBER_LEARNER = 4 };
 #define GROUP_PLACE_FIELDS(F, L)  F(U32, gid) L(group_member, members, VOTERS_MAX)
 #define GROUP_ID_FIELDS(F, L)     F(U32, gid)
 #define SHARD_ID_FIELDS(F, L)     F(U16, shard)
+#define CLIENT_ID_FIELDS(F, L)    F(U64, client)
+/* Names one attempt of a transaction over several groups: coordinator, its term, a number. */
+#define TXID_FIELDS(F, L)         F(U32, gid) F(U64, term) F(U64, n)
+#define DECIDE_VOTE_FIELDS(F, L)                                                                   \
+    F(U32, gid) L(shard_id, shards, SHARDS_MAX) F(BYTES, reply)
 
 #define MSG_PARTS(X)                                                                               \
     X(kv_compare, KV_COMPARE_FIELDS)                                                               \
@@ -88,7 +93,10 @@ enum member_roles { MEMBER_VOTER = 1, MEMBER_LEAVING = 2, MEMBER_LEARNER = 4 };
     X(group_member, GROUP_MEMBER_FIELDS)                                                           \
     X(group_place, GROUP_PLACE_FIELDS)                                                             \
     X(group_id, GROUP_ID_FIELDS)                                                                   \
-    X(shard_id, SHARD_ID_FIELDS)
+    X(shard_id, SHARD_ID_FIELDS)                                                                   \
+    X(client_id, CLIENT_ID_FIELDS)                                                                 \
+    X(txid, TXID_FIELDS)                                                                           \
+    X(decide_vote, DECIDE_VOTE_FIELDS)
 
 /* --- messages --------------------------------------------------------------------------------- */
 
@@ -203,6 +211,29 @@ enum config_op { CONFIG_JOIN = 1, CONFIG_LEAVE = 2, CONFIG_MOVE = 3, CONFIG_REBA
     F(U8, op) F(U64, num) F(U16, shard) L(group_id, gids, GROUPS_MAX)
 #define CONFIG_MOVED_FIELDS(F, L) F(U64, num) L(shard_id, shards, SHARDS_MAX)
 
+/* Transactions over several groups (cluster/kv/README.md, DESIGN 3.2): commands of the logs. gid,
+ * term, n: the attempt's txid; below_: every txid of that gid under this one is over, nobody will
+ * ask or tell about it again (0 0: nothing is said).
+ * PREPARE: part is a txn. DECIDE: of the coordinator, which is its gid; txn is the whole, with the
+ * values that only other groups need left out; each vote is the txn_reply to a PREPARE of those
+ * shards. DECIDED: the answer; reply is the txn_reply for the client, commit: there is a decision
+ * that the participants must be told. OUTCOME: COMMIT (with the decision's time) or ABORT. FORGET:
+ * to the coordinator (its gid): every participant has logged the outcome of `ended`; to a
+ * participant: below_. */
+#define PREPARE_FIELDS(F, L)                                                                       \
+    F(U32, gid) F(U64, term) F(U64, n) F(U64, below_term) F(U64, below_n) F(BYTES, part)
+#define DECIDE_FIELDS(F, L)                                                                        \
+    F(U64, term) F(U64, n) F(BYTES, txn) L(decide_vote, votes, GROUPS_MAX)
+#define DECIDED_FIELDS(F, L) F(U8, commit) F(BYTES, reply)
+#define OUTCOME_FIELDS(F, L)                                                                       \
+    F(U32, gid) F(U64, term) F(U64, n) F(U64, below_term) F(U64, below_n) F(U8, commit) F(U64, time)
+#define FORGET_FIELDS(F, L)                                                                        \
+    F(U32, gid) F(U64, below_term) F(U64, below_n) L(txid, ended, TXIDS_ENDED_MAX)
+/* The live sessions as of entry as_of of group 0, ascending: a command of every other group. FENCED:
+ * of group 0: all other groups have logged a set as of this entry, or a later one. */
+#define SESSION_SET_FIELDS(F, L)     F(U64, as_of) L(client_id, live, SESSIONS_MAX)
+#define SESSIONS_FENCED_FIELDS(F, L) F(U64, as_of)
+
 /*  name, type number, field list */
 #define MSG_LIST(X)                                                                                \
     X(hello, 1, HELLO_FIELDS)                                                                      \
@@ -236,5 +267,12 @@ enum config_op { CONFIG_JOIN = 1, CONFIG_LEAVE = 2, CONFIG_MOVE = 3, CONFIG_REBA
     X(group_create, 64, GROUP_CREATE_FIELDS)                                                       \
     X(groups, 65, GROUPS_FIELDS)                                                                   \
     X(groups_reply, 66, GROUPS_REPLY_FIELDS)                                                       \
+    X(prepare, 70, PREPARE_FIELDS)                                                                 \
+    X(decide, 71, DECIDE_FIELDS)                                                                   \
+    X(decided, 72, DECIDED_FIELDS)                                                                 \
+    X(outcome, 73, OUTCOME_FIELDS)                                                                 \
+    X(forget, 74, FORGET_FIELDS)                                                                   \
+    X(session_set, 75, SESSION_SET_FIELDS)                                                         \
+    X(sessions_fenced, 76, SESSIONS_FENCED_FIELDS)                                                 \
     X(config_change, 80, CONFIG_CHANGE_FIELDS)                                                     \
     X(config_moved, 81, CONFIG_MOVED_FIELDS)

@@ -27,6 +27,14 @@ static const char *table_name(uint8_t table)
         return "configurations";
     case TABLE_SHARD:
         return "ownership";
+    case TABLE_PREPARED:
+        return "prepared transactions";
+    case TABLE_DECISION:
+        return "decisions";
+    case TABLE_FENCE:
+        return "fences of transactions";
+    case TABLE_FENCING:
+        return "sessions being fenced";
     case TABLE_TOUCHED:
         return "keys touched during a move";
     }

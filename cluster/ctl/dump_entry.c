@@ -32,6 +32,18 @@ static unsigned message_of(uint8_t command)
         return MSG_session_open;
     case KV_CMD_SESSION_CLOSE:
         return MSG_session_close;
+    case KV_CMD_PREPARE:
+        return MSG_prepare;
+    case KV_CMD_DECIDE:
+        return MSG_decide;
+    case KV_CMD_OUTCOME:
+        return MSG_outcome;
+    case KV_CMD_FORGET:
+        return MSG_forget;
+    case KV_CMD_SESSION_SET:
+        return MSG_session_set;
+    case KV_CMD_SESSIONS_FENCED:
+        return MSG_sessions_fenced;
     case KV_CMD_NODE:
         return MSG_node_record;
     case KV_CMD_CONFIG:

@@ -3,7 +3,7 @@
  * apply.c - one entry after another: decide, then put rows into the round; then the watchers and
  * the answers. A full round is written before its last entries are answered.
  */
-#include "cluster/kv/state.h"
+#include "cluster/kv/apply.h"
 
 /* With so much to say it is said, so that memory stays bounded. */
 #define NOTICES_BYTES_MAX MIB(1)
@@ -15,10 +15,21 @@ static void give_notices(struct kv *kv, const struct kv_sink *sink)
     for (unsigned i = 0; i < kv->notices->len; i++) {
         const struct notice *n = &g_array_index(kv->notices, struct notice, i);
 
-        if (n->index)
+        switch (n->kind) {
+        case NOTICE_REPLY:
             sink->reply(sink->ctx, n->index, n->msg_type, n->bytes);
-        else if (kv_watched(kv, n->bytes))
-            sink->changed(sink->ctx, n->bytes, n->version);
+            break;
+        case NOTICE_CHANGED:
+            if (kv_watched(kv, n->bytes))
+                sink->changed(sink->ctx, n->bytes, n->version);
+            break;
+        case NOTICE_RELEASED:
+            sink->released(sink->ctx, &n->txid);
+            break;
+        case NOTICE_SHARD:
+            sink->shard(sink->ctx, n->shard);
+            break;
+        }
     }
     g_array_set_size(kv->notices, 0);
     arena_reset(&kv->notices_arena);
@@ -36,7 +47,19 @@ static void answer(struct kv *kv, const struct kv_entry *e, const struct kv_sink
                    unsigned type, struct bytes body)
 {
     if (sink && sink->reply)
-        notify(kv, (struct notice){.index = e->index, .msg_type = type, .bytes = body});
+        notify(kv, (struct notice){NOTICE_REPLY, e->index, .msg_type = type, .bytes = body});
+}
+
+void apply_tell_released(struct kv *kv, const struct kv_sink *sink, const struct txid *id)
+{
+    if (sink && sink->released)
+        notify(kv, (struct notice){NOTICE_RELEASED, .txid = *id});
+}
+
+void apply_tell_shard(struct kv *kv, const struct kv_sink *sink, unsigned shard)
+{
+    if (sink && sink->shard)
+        notify(kv, (struct notice){NOTICE_SHARD, .shard = shard});
 }
 
 static void put_format(struct kv *kv, unsigned format)
@@ -69,17 +92,55 @@ static void applied(struct kv *kv, const struct kv_entry *e)
     kv->time_ns = e->time_ns;
 }
 
-/* An answer that is a status alone; a verdict above 0 counts as 0. The entry has done its part. */
-static int answer_status(struct kv *kv, const struct kv_entry *e, const struct kv_sink *sink,
-                         int verdict)
+int apply_answer(struct kv *kv, const struct kv_entry *e, const struct kv_sink *sink, unsigned type,
+                 struct bytes body)
+{
+    applied(kv, e);
+    answer(kv, e, sink, type, body);
+    return 0;
+}
+
+int apply_refuse(struct kv *kv, const struct kv_entry *e, const struct kv_sink *sink, int status)
+{
+    struct msg_txn_reply reply = {.status = (uint16_t)status, .time = e->time_ns};
+
+    enc_reset(&kv->reply);
+    enc_txn_reply(&kv->reply, &reply);
+    return apply_answer(kv, e, sink, MSG_txn_reply, enc_view(&kv->reply));
+}
+
+int apply_status(struct kv *kv, const struct kv_entry *e, const struct kv_sink *sink, int verdict)
 {
     struct msg_status reply = {.status = (uint16_t)-MIN(verdict, 0)};
 
-    applied(kv, e);
     enc_reset(&kv->reply);
     enc_status(&kv->reply, &reply);
-    answer(kv, e, sink, MSG_status, enc_view(&kv->reply));
-    return 0;
+    return apply_answer(kv, e, sink, MSG_status, enc_view(&kv->reply));
+}
+
+/* --- times ------------------------------------------------------------------------------------ */
+
+static void put_time_floor(struct kv *kv, uint64_t time)
+{
+    uint8_t p[8];
+
+    put_le64(p, time);
+    round_put(&kv->round, layout_time_key(&kv->arena), bytes_of(p, sizeof(p)));
+    kv->time_floor = time;
+}
+
+uint64_t apply_time(struct kv *kv, const struct kv_entry *e)
+{
+    if (e->time_ns > kv->time_floor)
+        return e->time_ns;
+    put_time_floor(kv, kv->time_floor + 1);
+    return kv->time_floor;
+}
+
+void apply_time_passed(struct kv *kv, const struct kv_entry *e, uint64_t time)
+{
+    if (time >= e->time_ns && time > kv->time_floor)
+        put_time_floor(kv, time);
 }
 
 /* --- transactions ----------------------------------------------------------------------------- */
@@ -101,9 +162,8 @@ static int counter_next(struct kv *kv, unsigned shard, uint64_t *ret)
     return 0;
 }
 
-/* One step of the counter of each shard written; the reply names them. */
-static int step_counters(struct kv *kv, const uint16_t *shards, unsigned n,
-                         struct msg_txn_reply *reply)
+int apply_step_counters(struct kv *kv, const uint16_t *shards, unsigned n,
+                        struct msg_txn_reply *reply)
 {
     reply->versions = arena_array(&kv->arena, n, sizeof(struct kv_version));
     for (unsigned i = 0; i < n; i++) {
@@ -125,7 +185,7 @@ static uint64_t version_of(const struct msg_txn_reply *reply, unsigned shard)
     assert_failed("a written key's shard has stepped its counter", __FILE__, __LINE__);
 }
 
-static void put_counters(struct kv *kv, const struct msg_txn_reply *reply)
+void apply_put_counters(struct kv *kv, const struct msg_txn_reply *reply)
 {
     for (unsigned i = 0; i < reply->n_versions; i++) {
         const struct kv_version *v = &reply->versions[i];
@@ -139,7 +199,12 @@ static void put_counters(struct kv *kv, const struct msg_txn_reply *reply)
     }
 }
 
-static void put_overlay(struct kv *kv, const struct msg_txn_reply *reply,
+void apply_delete_row(struct kv *kv, struct bytes key)
+{
+    round_delete(&kv->round, key);
+}
+
+void apply_put_overlay(struct kv *kv, const struct msg_txn_reply *reply,
                         const struct kv_sink *sink)
 {
     bool tell = sink && sink->changed && g_hash_table_size(kv->watches) > 0;
@@ -156,29 +221,17 @@ static void put_overlay(struct kv *kv, const struct msg_txn_reply *reply,
             round_delete(&kv->round, slot->key);
         struct bytes key = tell ? layout_client_key(&kv->arena, slot->key) : BYTES_NONE;
         if (tell && kv_watched(kv, key))
-            notify(kv, (struct notice){.version = version, .bytes = key});
+            notify(kv, (struct notice){NOTICE_CHANGED, .version = version, .bytes = key});
     }
 }
 
 /* The result, and on a client's first in this shard the trace by which its session finds it. */
-static void put_result(struct kv *kv, const struct msg_txn *t, unsigned shard, struct bytes row)
+void apply_put_result(struct kv *kv, const struct msg_txn *t, unsigned shard, struct bytes row)
 {
     if (row.n == 0)
         round_put(&kv->round, layout_trace_key(&kv->arena, t->client, shard), BYTES_NONE);
     result_add(row, t->seq, t->acked_below, enc_view(&kv->reply), &kv->row);
     results_put(&kv->results, shard, t->client, &kv->arena, enc_view(&kv->row));
-}
-
-/* An outcome that is not a result: nothing is kept, the same request may come again. */
-static int refuse(struct kv *kv, const struct kv_entry *e, const struct kv_sink *sink, int status)
-{
-    struct msg_txn_reply reply = {.status = (uint16_t)status, .time = e->time_ns};
-
-    applied(kv, e);
-    enc_reset(&kv->reply);
-    enc_txn_reply(&kv->reply, &reply);
-    answer(kv, e, sink, MSG_txn_reply, enc_view(&kv->reply));
-    return 0;
 }
 
 /* A request that is to be executed; `row` holds the client's results in shards[0] so far. */
@@ -191,35 +244,25 @@ static int execute(struct kv *kv, const struct kv_entry *e, const struct msg_txn
         .arena = &kv->arena,
         .overlay = &kv->overlay,
         .txn = t,
-        .time = e->time_ns,
+        .time = n_shards ? apply_time(kv, e) : e->time_ns,
         .range = kv->range,
     };
     struct msg_txn_reply reply;
     int err = kv_txn_run(&run, &reply);
 
     if (!err && reply.status == 0)
-        err = step_counters(kv, shards, n_shards, &reply);
+        err = apply_step_counters(kv, shards, n_shards, &reply);
     if (err)
         return err;
     enc_reset(&kv->reply);
     enc_txn_reply(&kv->reply, &reply);
     if (reply.status == 0) {
-        put_counters(kv, &reply);
-        put_overlay(kv, &reply, sink);
+        apply_put_counters(kv, &reply);
+        apply_put_overlay(kv, &reply, sink);
     }
     if (n_shards)
-        put_result(kv, t, shards[0], row);
-    applied(kv, e);
-    answer(kv, e, sink, MSG_txn_reply, enc_view(&kv->reply));
-    return 0;
-}
-
-static int answer_kept(struct kv *kv, const struct kv_entry *e, const struct kv_sink *sink,
-                       struct bytes body)
-{
-    applied(kv, e);
-    answer(kv, e, sink, MSG_txn_reply, body);
-    return 0;
+        apply_put_result(kv, t, shards[0], row);
+    return apply_answer(kv, e, sink, MSG_txn_reply, enc_view(&kv->reply));
 }
 
 static int apply_txn(struct kv *kv, const struct kv_entry *e, struct bytes in,
@@ -230,101 +273,35 @@ static int apply_txn(struct kv *kv, const struct kv_entry *e, struct bytes in,
     struct msg_txn t;
 
     if (dec_txn(in, &kv->arena, &t) < 0)
-        return refuse(kv, e, sink, ERR_INVALID);
+        return apply_refuse(kv, e, sink, ERR_INVALID);
     int err = kv_check(kv, &t);
     if (err)
-        return refuse(kv, e, sink, -err);
+        return apply_refuse(kv, e, sink, -err);
     if (!kv_serves(kv, &t))
-        return refuse(kv, e, sink, ERR_WRONG_GROUP);
+        return apply_refuse(kv, e, sink, ERR_WRONG_GROUP);
     unsigned n = txn_shards_written(&t, shards);
     if (n == 0)
-        return execute(kv, e, &t, shards, 0, row, sink);
+        return locks_conflict(&kv->locks, &t, &body)
+                   ? apply_refuse(kv, e, sink, ERR_BUSY)
+                   : execute(kv, e, &t, shards, 0, row, sink);
     if (!sessions_find(&kv->sessions, t.client))
-        return refuse(kv, e, sink, ERR_NO_SESSION);
+        return apply_refuse(kv, e, sink, ERR_NO_SESSION);
     err = results_get(&kv->results, shards[0], t.client, &kv->arena, &row);
     if (err)
         return err;
     switch (result_find(row, t.seq, t.acked_below, &body)) {
     case RESULT_NEW:
+        if (locks_conflict(&kv->locks, &t, &body))
+            return apply_refuse(kv, e, sink, ERR_BUSY);
         return execute(kv, e, &t, shards, n, row, sink);
     case RESULT_KEPT:
-        return answer_kept(kv, e, sink, body);
+        return apply_answer(kv, e, sink, MSG_txn_reply, body);
     case RESULT_STALE:
-        return refuse(kv, e, sink, ERR_STALE);
+        return apply_refuse(kv, e, sink, ERR_STALE);
     case RESULT_FULL:
-        return refuse(kv, e, sink, ERR_BUSY);
+        return apply_refuse(kv, e, sink, ERR_BUSY);
     }
     return -ERR_CORRUPT;
-}
-
-/* --- sessions --------------------------------------------------------------------------------- */
-
-static int answer_session(struct kv *kv, const struct kv_entry *e, const struct kv_sink *sink,
-                          int status, uint64_t client)
-{
-    struct msg_session_reply reply = {.status = (uint16_t)status, .client = client};
-
-    applied(kv, e);
-    enc_reset(&kv->reply);
-    enc_session_reply(&kv->reply, &reply);
-    answer(kv, e, sink, MSG_session_reply, enc_view(&kv->reply));
-    return 0;
-}
-
-static int apply_session_open(struct kv *kv, const struct kv_entry *e, struct bytes in,
-                              const struct kv_sink *sink)
-{
-    struct msg_session_open m;
-
-    if (dec_session_open(in, &kv->arena, &m) < 0 || m.name.n > SESSION_NAME_MAX)
-        return answer_session(kv, e, sink, ERR_INVALID, 0);
-    const struct session *old = sessions_of_nonce(&kv->sessions, m.nonce, m.name);
-    if (old)
-        return answer_session(kv, e, sink, 0, old->client);
-    if (kv_sessions(kv) >= SESSIONS_MAX)
-        return answer_session(kv, e, sink, ERR_BUSY, 0);
-    round_put(&kv->round, layout_session_key(&kv->arena, e->index),
-              session_value(&kv->arena, m.nonce, e->time_ns, m.name));
-    sessions_add(&kv->sessions, e->index, m.nonce, e->time_ns, m.name);
-    return answer_session(kv, e, sink, 0, e->index);
-}
-
-/* All that the client left: a row and a trace in each shard it wrote to, so at most SHARDS_MAX. */
-static int drop_traces(struct kv *kv, uint64_t client)
-{
-    struct bytes lo, hi, key, value;
-    unsigned shard;
-    int err = 0;
-
-    layout_trace_range(&kv->arena, client, &lo, &hi);
-    struct round_iter *it = round_iter_open(&kv->round, lo, hi);
-    while (!err && round_iter_next(it, &key, &value)) {
-        err = layout_trace_shard(key, &shard);
-        if (err)
-            break;
-        round_delete(&kv->round, layout_result_key(&kv->arena, shard, client));
-        round_delete(&kv->round, key);
-    }
-    int broken = round_iter_close(it);
-    return err ? err : broken;
-}
-
-static int apply_session_close(struct kv *kv, const struct kv_entry *e, struct bytes in,
-                               const struct kv_sink *sink)
-{
-    struct msg_session_close m;
-
-    if (dec_session_close(in, &kv->arena, &m) < 0)
-        return answer_session(kv, e, sink, ERR_INVALID, 0);
-    if (!sessions_find(&kv->sessions, m.client))
-        return answer_session(kv, e, sink, ERR_NO_SESSION, m.client);
-    int err = drop_traces(kv, m.client);
-    if (err)
-        return err;
-    round_delete(&kv->round, layout_session_key(&kv->arena, m.client));
-    sessions_remove(&kv->sessions, m.client);
-    results_forget(&kv->results, m.client);
-    return answer_session(kv, e, sink, 0, m.client);
 }
 
 /* --- checks ----------------------------------------------------------------------------------- */
@@ -383,7 +360,7 @@ static int apply_node(struct kv *kv, const struct kv_entry *e, struct bytes in,
                   node_value(&kv->arena, state, e->index, m.address));
         nodes_set(&kv->nodes, m.node, state, e->index, m.address);
     }
-    return answer_status(kv, e, sink, verdict);
+    return apply_status(kv, e, sink, verdict);
 }
 
 static int apply_group(struct kv *kv, const struct kv_entry *e, struct bytes in,
@@ -400,7 +377,7 @@ static int apply_group(struct kv *kv, const struct kv_entry *e, struct bytes in,
         round_put(&kv->round, layout_group_key(&kv->arena, g.gid), group_value(&kv->arena, &g));
         groups_set(&kv->groups, &g);
     }
-    return answer_status(kv, e, sink, verdict);
+    return apply_status(kv, e, sink, verdict);
 }
 
 /* --- configurations of shards ----------------------------------------------------------------- */
@@ -412,11 +389,11 @@ static int apply_config(struct kv *kv, const struct kv_entry *e, struct bytes in
     struct msg_config_change m;
 
     if (kv->gid != 0 || dec_config_change(in, &kv->arena, &m) < 0)
-        return answer_status(kv, e, sink, -ERR_INVALID);
+        return apply_status(kv, e, sink, -ERR_INVALID);
     int err = kv_config_check(kv, &m, next);
     if (!err)
         configs_put(kv->configs, next, &kv->round, &kv->arena);
-    return answer_status(kv, e, sink, err);
+    return apply_status(kv, e, sink, err);
 }
 
 static int apply_moved(struct kv *kv, const struct kv_entry *e, struct bytes in,
@@ -425,17 +402,20 @@ static int apply_moved(struct kv *kv, const struct kv_entry *e, struct bytes in,
     struct msg_config_moved m;
 
     if (kv->gid != 0 || dec_config_moved(in, &kv->arena, &m) < 0)
-        return answer_status(kv, e, sink, -ERR_INVALID);
-    return answer_status(kv, e, sink, configs_moved(kv->configs, &m, &kv->round, &kv->arena));
+        return apply_status(kv, e, sink, -ERR_INVALID);
+    return apply_status(kv, e, sink, configs_moved(kv->configs, &m, &kv->round, &kv->arena));
 }
 
 /* --- entries ---------------------------------------------------------------------------------- */
 
-typedef int apply_fn(struct kv *kv, const struct kv_entry *e, struct bytes body,
-                     const struct kv_sink *sink);
-
 /* Commands whose rows older programs do not know. */
 static apply_fn *const of_format_2[] = {
+    [KV_CMD_PREPARE] = apply_prepare,
+    [KV_CMD_DECIDE] = apply_decide,
+    [KV_CMD_OUTCOME] = apply_outcome,
+    [KV_CMD_FORGET] = apply_forget,
+    [KV_CMD_SESSION_SET] = apply_session_set,
+    [KV_CMD_SESSIONS_FENCED] = apply_sessions_fenced,
     [KV_CMD_CONFIG] = apply_config,
     [KV_CMD_MOVED] = apply_moved,
 };
@@ -446,7 +426,7 @@ static int apply_of_format_2(struct kv *kv, const struct kv_entry *e, struct byt
     unsigned command = e->data.p[0];
 
     if (command >= ARRAY_LEN(of_format_2) || !of_format_2[command])
-        return refuse(kv, e, sink, ERR_INVALID);
+        return apply_refuse(kv, e, sink, ERR_INVALID);
     if (kv->format < LAYOUT_FORMAT)
         put_format(kv, LAYOUT_FORMAT);
     return of_format_2[command](kv, e, body, sink);
@@ -474,7 +454,7 @@ static int apply_one(struct kv *kv, const struct kv_entry *e, const struct kv_si
     case KV_CMD_SESSION_CLOSE:
         return apply_session_close(kv, e, body, sink);
     case KV_CMD_CHECK:
-        return body.n ? refuse(kv, e, sink, ERR_INVALID) : apply_check(kv, e, sink);
+        return body.n ? apply_refuse(kv, e, sink, ERR_INVALID) : apply_check(kv, e, sink);
     case KV_CMD_NODE:
         return apply_node(kv, e, body, sink);
     case KV_CMD_GROUP:

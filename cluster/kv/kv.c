@@ -72,6 +72,48 @@ static int load_conf(struct kv *kv, struct errmsg *msg)
     return 0;
 }
 
+/* A number that is there only if it was needed. */
+static int load_number(struct kv *kv, struct bytes key, uint64_t *ret)
+{
+    struct bytes v;
+    int err = kv->store->ops->get(kv->store, NULL, key, &kv->arena, &v);
+
+    if (err == -ERR_NOT_FOUND)
+        return 0;
+    if (err == 0 && v.n != 8)
+        err = -ERR_CORRUPT;
+    if (err == 0)
+        *ret = get_le64(v.p);
+    return err;
+}
+
+static int load_times(struct kv *kv)
+{
+    int err = load_number(kv, layout_time_key(&kv->arena), &kv->time_floor);
+
+    return err ? err : load_number(kv, layout_sessions_as_of_key(&kv->arena), &kv->sessions_as_of);
+}
+
+static int load_fencing(struct kv *kv)
+{
+    struct bytes lo, hi, key, value;
+    int err = 0;
+
+    layout_table_range(&kv->arena, TABLE_FENCING, &lo, &hi);
+    struct store_iter *it = kv->store->ops->iter_open(kv->store, NULL, lo, hi);
+    while (!err && kv->store->ops->iter_next(it, &key, &value)) {
+        struct kv_fencing f = {0};
+
+        err = value.n == 8 ? layout_session_client(key, &f.client) : -ERR_CORRUPT;
+        if (err)
+            break;
+        f.index = get_le64(value.p);
+        g_array_append_val(kv->fencing, f);
+    }
+    int broken = kv->store->ops->iter_close(it);
+    return err ? err : broken;
+}
+
 static guint watch_hash(const void *p)
 {
     const struct watch *w = p;
@@ -106,6 +148,9 @@ int kv_open(struct store *store, uint32_t gid, uint16_t shards, struct kv **ret,
     kv->configs = g_new(struct configs, 1);
     configs_init(kv->configs, shards);
     shards_init(&kv->owned, shards, gid == 0);
+    prepared_init(&kv->prepared, gid, shards);
+    locks_init(&kv->locks);
+    kv->fencing = g_array_new(false, false, sizeof(struct kv_fencing));
     round_init(&kv->round, store);
     results_init(&kv->results, &kv->round);
     overlay_init(&kv->overlay);
@@ -150,6 +195,20 @@ int kv_open(struct store *store, uint32_t gid, uint16_t shards, struct kv **ret,
                    err_text(err));
         goto fail;
     }
+    err = prepared_load(&kv->prepared, &kv->locks, store, &kv->arena);
+    if (err) {
+        errmsg_set(msg, err, "group %u: its prepared transactions cannot be read: %s", gid,
+                   err_text(err));
+        goto fail;
+    }
+    err = load_times(kv);
+    if (!err)
+        err = load_fencing(kv);
+    if (err) {
+        errmsg_set(msg, err, "group %u: its records of times and sessions cannot be read: %s", gid,
+                   err_text(err));
+        goto fail;
+    }
     *ret = kv;
     return 0;
 fail:
@@ -169,6 +228,9 @@ void kv_close(struct kv *kv)
     groups_finish(&kv->groups);
     g_free(kv->configs);
     shards_finish(&kv->owned);
+    prepared_finish(&kv->prepared);
+    locks_finish(&kv->locks);
+    g_array_free(kv->fencing, true);
     enc_finish(&kv->conf);
     results_finish(&kv->results);
     overlay_finish(&kv->overlay);
@@ -222,11 +284,14 @@ int kv_check(const struct kv *kv, const struct msg_txn *t)
 int kv_read(struct kv *kv, const struct msg_txn *t, struct arena *a, struct msg_txn_reply *ret)
 {
     int err = t->n_writes ? -ERR_INVALID : kv_check(kv, t);
+    struct bytes key;
 
     if (kv->broken)
         return kv->broken;
     if (!err && !kv_serves(kv, t))
         err = -ERR_WRONG_GROUP;
+    if (!err && locks_conflict(&kv->locks, t, &key))
+        err = -ERR_BUSY;
     if (err)
         return err;
     overlay_reset(&kv->read_overlay);
@@ -418,6 +483,85 @@ bool kv_config_is_pending(const struct kv *kv, unsigned shard, uint32_t *ret_fro
         return false;
     *ret_from = kv->configs->from[shard];
     return true;
+}
+
+/* --- transactions over several groups --------------------------------------------------------- */
+
+const struct txn_record *const *kv_records(const struct kv *kv, unsigned *ret_n)
+{
+    *ret_n = kv->prepared.records->len;
+    return (const struct txn_record *const *)(void *)kv->prepared.records->pdata;
+}
+
+const struct decision *const *kv_decisions(const struct kv *kv, unsigned *ret_n)
+{
+    *ret_n = kv->prepared.decisions->len;
+    return (const struct decision *const *)(void *)kv->prepared.decisions->pdata;
+}
+
+const struct decision *kv_decision(const struct kv *kv, const struct txid *id)
+{
+    return decision_find(&kv->prepared, id);
+}
+
+unsigned kv_prepared(const struct kv *kv)
+{
+    return kv->prepared.n_prepared;
+}
+
+unsigned kv_prepared_on(const struct kv *kv, unsigned shard)
+{
+    ASSERT(shard < kv->shards);
+    return kv->prepared.touching[shard];
+}
+
+struct txid kv_below(const struct kv *kv, const struct txid *oldest)
+{
+    unsigned n;
+    const struct decision *const *all = kv_decisions(kv, &n);
+
+    return n && txid_order(&all[0]->id, oldest) < 0 ? all[0]->id : *oldest;
+}
+
+bool kv_conflict(const struct kv *kv, const struct msg_txn *t, struct txid *ret_by,
+                 struct bytes *ret_key)
+{
+    const struct txn_record *by = locks_conflict(&kv->locks, t, ret_key);
+
+    if (by)
+        *ret_by = by->id;
+    return by != NULL;
+}
+
+/* --- sessions of several groups --------------------------------------------------------------- */
+
+void kv_session_set(const struct kv *kv, struct arena *a, struct msg_session_set *ret)
+{
+    unsigned n = kv->sessions.live->len;
+
+    *ret = (struct msg_session_set){.as_of = kv->index, .n_live = n};
+    ret->live = arena_array(a, n, sizeof(*ret->live));
+    for (unsigned i = 0; i < n; i++)
+        ret->live[i].client = g_array_index(kv->sessions.live, struct session, i).client;
+}
+
+uint64_t kv_sessions_as_of(const struct kv *kv)
+{
+    return kv->gid == 0 ? kv->index : kv->sessions_as_of;
+}
+
+size_t kv_fencing(const struct kv *kv, uint64_t *ret_newest)
+{
+    *ret_newest = 0;
+    for (unsigned i = 0; i < kv->fencing->len; i++)
+        *ret_newest = MAX(*ret_newest, g_array_index(kv->fencing, struct kv_fencing, i).index);
+    return kv->fencing->len;
+}
+
+void kv_each_fencing(const struct kv *kv, void (*each)(void *arg, uint64_t client), void *arg)
+{
+    for (unsigned i = 0; i < kv->fencing->len; i++)
+        each(arg, g_array_index(kv->fencing, struct kv_fencing, i).client);
 }
 
 /* --- watching --------------------------------------------------------------------------------- */

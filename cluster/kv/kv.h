@@ -34,6 +34,8 @@
 #include "cluster/kv/config.h"
 #include "cluster/kv/groups.h"
 #include "cluster/kv/nodes.h"
+#include "cluster/kv/part.h"
+#include "cluster/kv/prepared.h"
 #include "cluster/kv/shards.h"
 #include "cluster/store/store.h"
 
@@ -42,9 +44,15 @@ enum kv_command {
     KV_CMD_TXN = 1,           /* msg_txn */
     KV_CMD_SESSION_OPEN = 2,  /* msg_session_open; the client id is the entry's index */
     KV_CMD_SESSION_CLOSE = 3, /* msg_session_close; also proposed by the leader on expiry */
+    KV_CMD_PREPARE = 4,       /* msg_prepare; answered by a txn_reply: the vote, or why not */
+    KV_CMD_DECIDE = 5,        /* msg_decide; answered by decided */
+    KV_CMD_OUTCOME = 6,       /* msg_outcome */
+    KV_CMD_FORGET = 7,        /* msg_forget */
     KV_CMD_CHECK = 16,        /* no message: keep a view of this state, changes nothing */
     KV_CMD_NODE = 17,         /* msg_node_record; group 0 only, proposed by its leader */
     KV_CMD_GROUP = 18,        /* msg_group_create; group 0 only */
+    KV_CMD_SESSION_SET = 22,  /* msg_session_set; of all groups but 0, proposed by their leaders */
+    KV_CMD_SESSIONS_FENCED = 23, /* msg_sessions_fenced; group 0 only, proposed by its leader */
     KV_CMD_CONFIG = 24,       /* msg_config_change; group 0 only */
     KV_CMD_MOVED = 25,        /* msg_config_moved; group 0 only, proposed by its leader */
 };
@@ -57,17 +65,21 @@ struct kv_entry {
 
 struct kv;
 
-/* Callbacks during kv_apply, entry by entry: changed for each key, then reply. A no-op and a
+/* Callbacks during kv_apply, entry by entry: changed for each key, released, shard, then reply. A no-op and a
  * configuration have none.
  * They may call kv_read, kv_result, kv_watch, kv_unwatch; what they read may already include later
  * entries of the same kv_apply. */
 struct kv_sink {
-    /* The answer to entry `index`: a txn_reply, session_reply, check_started or, of all other
-     * commands, a status body. Borrowed. */
+    /* The answer to entry `index`: a txn_reply, decided, session_reply, check_started or, of all
+     * other commands, a status body. Borrowed. */
     void (*reply)(void *ctx, uint64_t index, unsigned msg_type, struct bytes body);
     /* `key` (client form) was written or deleted (version 0); only for keys with a kv_watch count.
      * A DELETE of a key that was absent is told too. */
     void (*changed)(void *ctx, struct bytes key, uint64_t version);
+    /* The locks of this prepared transaction are gone: who met one (kv_conflict) may try again. */
+    void (*released)(void *ctx, const struct txid *id);
+    /* The shard is served from here on, or no longer: who waits for a key in it must go. */
+    void (*shard)(void *ctx, unsigned shard);
     void *ctx;
 };
 
@@ -169,6 +181,42 @@ NODISCARD int kv_config_check(const struct kv *kv, const struct msg_config_chang
                               struct config *ret);
 unsigned kv_config_pending(const struct kv *kv); /* so many shards */
 bool kv_config_is_pending(const struct kv *kv, unsigned shard, uint32_t *ret_from);
+
+/*
+ * Transactions over several groups (DESIGN 3.2, and README.md for a life of one). The leader of the
+ * coordinator group takes the request apart (part.h), has each other group log its PREPARE, logs
+ * DECIDE with their votes, and tells the OUTCOME until each has logged it, which FORGET ends.
+ *
+ * After a change of leader: kv_records has what was prepared here (for each PREPARED one that hears
+ * nothing, ask group id.gid what became of it); kv_decisions has what is to be told (again). "What
+ * became of it", asked of the coordinator group's leader once an entry of its own term is applied:
+ * kv_decision has it: COMMIT; an attempt under way in memory: wait; else ABORT.
+ */
+const struct txn_record *const *kv_records(const struct kv *kv, unsigned *ret_n);
+const struct decision *const *kv_decisions(const struct kv *kv, unsigned *ret_n);
+const struct decision *kv_decision(const struct kv *kv, const struct txid *id); /* NULL: none */
+unsigned kv_prepared(const struct kv *kv);                /* so many hold locks here */
+unsigned kv_prepared_on(const struct kv *kv, unsigned shard);
+/* What a leader may say in `below`: `oldest` is the lowest txid of its own that is under way in
+ * memory, or the next it will give. */
+struct txid kv_below(const struct kv *kv, const struct txid *oldest);
+/* Would an entry or a read with this request meet a lock? Whose, and on which of its keys. (False
+ * says nothing about later entries.) kv_read gives -ERR_BUSY in that case, an entry is answered
+ * BUSY. */
+bool kv_conflict(const struct kv *kv, const struct msg_txn *t, struct txid *ret_by,
+                 struct bytes *ret_key);
+
+/*
+ * Sessions of a cluster with several groups. Group 0's leader gives every other group's leader the
+ * live set (kv_session_set: of what is applied), which logs it when it is newer than
+ * kv_sessions_as_of. Once each group has said that it is as of X or later, group 0 logs
+ * SESSIONS_FENCED X: until then those that have ended are kept among kv_each_fencing, and what
+ * decides whether a session's locks may be broken must take them for alive.
+ */
+void kv_session_set(const struct kv *kv, struct arena *a, struct msg_session_set *ret);
+uint64_t kv_sessions_as_of(const struct kv *kv); /* of group 0: its applied index */
+size_t kv_fencing(const struct kv *kv, uint64_t *ret_newest); /* and the newest's closing entry */
+void kv_each_fencing(const struct kv *kv, void (*each)(void *arg, uint64_t client), void *arg);
 
 /* The bytes of one command, for proposing. */
 struct buf *kv_command(enum kv_command cmd, struct bytes body);

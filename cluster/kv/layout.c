@@ -101,6 +101,48 @@ struct bytes layout_shard_key(struct arena *a, unsigned shard)
     return bytes_of(p, 5);
 }
 
+struct bytes layout_prepared_key(struct arena *a, uint32_t gid, uint64_t term, uint64_t n)
+{
+    uint8_t *p = key_begin(a, GROUP_SHARD, TABLE_PREPARED, 20);
+
+    put_be32(p + 3, gid);
+    put_be64(p + 7, term);
+    put_be64(p + 15, n);
+    return bytes_of(p, 23);
+}
+
+struct bytes layout_decision_key(struct arena *a, uint64_t term, uint64_t n)
+{
+    uint8_t *p = key_begin(a, GROUP_SHARD, TABLE_DECISION, 16);
+
+    put_be64(p + 3, term);
+    put_be64(p + 11, n);
+    return bytes_of(p, 19);
+}
+
+struct bytes layout_fence_key(struct arena *a, uint32_t gid)
+{
+    uint8_t *p = key_begin(a, GROUP_SHARD, TABLE_FENCE, 4);
+
+    put_be32(p + 3, gid);
+    return bytes_of(p, 7);
+}
+
+struct bytes layout_fencing_key(struct arena *a, uint64_t client)
+{
+    return key_be64(a, GROUP_SHARD, TABLE_FENCING, client);
+}
+
+struct bytes layout_sessions_as_of_key(struct arena *a)
+{
+    return key_u8(a, GROUP_SHARD, TABLE_META, 's');
+}
+
+struct bytes layout_time_key(struct arena *a)
+{
+    return key_u8(a, GROUP_SHARD, TABLE_META, 't');
+}
+
 void layout_table_range(struct arena *a, enum kv_table table, struct bytes *ret_lo,
                         struct bytes *ret_hi)
 {
@@ -195,6 +237,40 @@ int layout_shard_shard(struct bytes internal, unsigned *ret_shard)
     if (internal.n != 5)
         return -ERR_CORRUPT;
     *ret_shard = get_be16(internal.p + 3);
+    return 0;
+}
+
+uint64_t layout_trace_client(struct bytes internal)
+{
+    ASSERT(internal.n == 13);
+    return get_be64(internal.p + 3);
+}
+
+int layout_prepared_id(struct bytes internal, uint32_t *ret_gid, uint64_t *ret_term,
+                       uint64_t *ret_n)
+{
+    if (internal.n != 23)
+        return -ERR_CORRUPT;
+    *ret_gid = get_be32(internal.p + 3);
+    *ret_term = get_be64(internal.p + 7);
+    *ret_n = get_be64(internal.p + 15);
+    return 0;
+}
+
+int layout_decision_id(struct bytes internal, uint64_t *ret_term, uint64_t *ret_n)
+{
+    if (internal.n != 19)
+        return -ERR_CORRUPT;
+    *ret_term = get_be64(internal.p + 3);
+    *ret_n = get_be64(internal.p + 11);
+    return 0;
+}
+
+int layout_fence_gid(struct bytes internal, uint32_t *ret_gid)
+{
+    if (internal.n != 7)
+        return -ERR_CORRUPT;
+    *ret_gid = get_be32(internal.p + 3);
     return 0;
 }
 

@@ -27,6 +27,11 @@
  *   TABLE_META    0x01    'p'                      moves to the latest configuration (configs.c)
  *   TABLE_CONFIG  0x54    number be64              a configuration (config.h); of group 0
  *   TABLE_SHARD   0x55    shard be16               who owns it as of when (shards.h)
+ *   TABLE_PREPARED 0x56 DECISION 0x57 FENCE 0x58   transactions over several groups (prepared.h)
+ *   TABLE_FENCING 0x59    client be64              le64 index of the close; other groups may still
+ *                                                  know the session; of group 0
+ *   TABLE_META    0x01    's'                      le64 entry of group 0 that the sessions are as of
+ *   TABLE_META    0x01    't'                      le64 time that has passed, if later than applied
  *
  * Format 2 has what comes after TABLE_GROUP. A store becomes one of format 2 with the first such
  * row: until then an older program can open it, from then on it would serve what has moved away.
@@ -56,6 +61,10 @@ enum kv_table {
     TABLE_GROUP = 0x53,
     TABLE_CONFIG = 0x54,
     TABLE_SHARD = 0x55,
+    TABLE_PREPARED = 0x56,
+    TABLE_DECISION = 0x57,
+    TABLE_FENCE = 0x58,
+    TABLE_FENCING = 0x59,
 };
 
 #define VALUE_INLINE 0
@@ -71,6 +80,12 @@ struct bytes layout_applied_key(struct arena *a);
 struct bytes layout_conf_key(struct arena *a);
 struct bytes layout_node_key(struct arena *a, uint32_t id);
 struct bytes layout_group_key(struct arena *a, uint32_t gid);
+struct bytes layout_prepared_key(struct arena *a, uint32_t gid, uint64_t term, uint64_t n);
+struct bytes layout_decision_key(struct arena *a, uint64_t term, uint64_t n);
+struct bytes layout_fence_key(struct arena *a, uint32_t gid);
+struct bytes layout_fencing_key(struct arena *a, uint64_t client);
+struct bytes layout_sessions_as_of_key(struct arena *a);
+struct bytes layout_time_key(struct arena *a);
 struct bytes layout_session_key(struct arena *a, uint64_t client);
 struct bytes layout_trace_key(struct arena *a, uint64_t client, unsigned shard);
 /* Bounds of all sessions, of all nodes, of all groups, and of one client's traces: [lo, hi). */
@@ -107,6 +122,12 @@ NODISCARD int layout_node_id(struct bytes internal, uint32_t *ret_id);
 NODISCARD int layout_group_gid(struct bytes internal, uint32_t *ret_gid);
 NODISCARD int layout_trace_shard(struct bytes internal, unsigned *ret_shard);
 NODISCARD int layout_shard_shard(struct bytes internal, unsigned *ret_shard);
+
+uint64_t layout_trace_client(struct bytes internal);
+NODISCARD int layout_prepared_id(struct bytes internal, uint32_t *ret_gid, uint64_t *ret_term,
+                                 uint64_t *ret_n);
+NODISCARD int layout_decision_id(struct bytes internal, uint64_t *ret_term, uint64_t *ret_n);
+NODISCARD int layout_fence_gid(struct bytes internal, uint32_t *ret_gid);
 
 /* -ERR_CORRUPT. `ret_data` is borrowed from `stored`. */
 NODISCARD int layout_value_decode(struct bytes stored, uint64_t *ret_version,

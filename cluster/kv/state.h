@@ -7,7 +7,10 @@
 #include "cluster/kv/kv.h"
 #include "cluster/kv/layout.h"
 #include "cluster/kv/nodes.h"
+#include "cluster/kv/locks.h"
 #include "cluster/kv/overlay.h"
+#include "cluster/kv/part.h"
+#include "cluster/kv/prepared.h"
 #include "cluster/kv/result.h"
 #include "cluster/kv/round.h"
 #include "cluster/kv/session.h"
@@ -22,6 +25,11 @@ struct kept_view {
     struct store_view *view;
 };
 
+/* A session that has ended here, and which other groups may still know (apply_session.c). */
+struct kv_fencing {
+    uint64_t client, index; /* of the close */
+};
+
 struct kv {
     struct store *store; /* borrowed */
     uint32_t gid;
@@ -34,6 +42,11 @@ struct kv {
     struct groups groups;
     struct configs *configs; /* group 0's */
     struct shards owned;
+    struct prepared prepared;
+    struct locks locks;
+    uint64_t time_floor;     /* later than the applied time only when clocks differ; see apply.h */
+    uint64_t sessions_as_of; /* entry of group 0; of other groups */
+    GArray *fencing;         /* struct kv_fencing; of group 0 */
     struct enc conf; /* of the newest configuration entry */
     uint64_t conf_index;
     struct results results;
@@ -64,10 +77,13 @@ struct counter_state {
 };
 
 struct notice {
-    uint64_t index; /* 0: `bytes` is a key that has changed to `version`; else it is a reply */
-    uint64_t version;
-    unsigned msg_type;
-    struct bytes bytes;
+    enum { NOTICE_REPLY, NOTICE_CHANGED, NOTICE_RELEASED, NOTICE_SHARD } kind;
+    uint64_t index;     /* REPLY: of the entry */
+    uint64_t version;   /* CHANGED: of the key */
+    unsigned msg_type;  /* REPLY */
+    unsigned shard;     /* SHARD */
+    struct txid txid;   /* RELEASED */
+    struct bytes bytes; /* REPLY: body; CHANGED: key */
 };
 
 struct watch {

@@ -401,7 +401,7 @@ static int run_all(struct txn_run *r, uint32_t *ret_failed)
 
 int kv_txn_run(struct txn_run *r, struct msg_txn_reply *ret)
 {
-    size_t limit = r->txn->n_writes ? RESULT_BYTES_MAX : READ_BYTES_MAX;
+    size_t limit = r->txn->n_writes || r->part ? RESULT_BYTES_MAX : READ_BYTES_MAX;
     uint32_t failed = 0;
 
     *ret = (struct msg_txn_reply){.time = r->time};

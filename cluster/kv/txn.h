@@ -32,6 +32,7 @@ struct txn_run {
     struct arena *arena;     /* where the reply lives, and values that are not the round's */
     struct overlay *overlay; /* empty at the start */
     const struct msg_txn *txn;
+    bool part; /* of a transaction with writes, which may lie elsewhere */
     uint64_t time;
     /* Private. */
     struct msg_txn_reply *reply;

@@ -235,7 +235,7 @@ int group_apply_to_state(struct group *g, const struct raft_entry *e, unsigned n
 
 static void apply_entries(struct group *g)
 {
-    const struct kv_sink sink = {on_reply, on_changed, g};
+    const struct kv_sink sink = {.reply = on_reply, .changed = on_changed, .ctx = g};
     raft_index first = g->to_apply[0].index;
     uint64_t payload;
     int err = group_apply_to_state(g, g->to_apply, g->n_to_apply, &sink, &payload);

@@ -215,11 +215,21 @@ static void list_session(void *arg, uint64_t client, struct bytes name)
     l->live[l->n++] = (struct counter){.name = name, .value = client};
 }
 
+/* One that has ended counts as alive until every group refuses it: whoever asks breaks locks. */
+static void list_fencing(void *arg, uint64_t client)
+{
+    struct session_listing *l = arg;
+    l->live[l->n++] = (struct counter){.value = client};
+}
+
 static void read_session_list(struct group *g, struct request *r, const struct raft_read *read)
 {
     struct arena *a = &g->node->scratch;
-    struct session_listing l = {arena_array(a, kv_sessions(g->kv) + 1, sizeof(*l.live)), 0};
+    uint64_t newest;
+    size_t most = kv_sessions(g->kv) + kv_fencing(g->kv, &newest) + 1;
+    struct session_listing l = {arena_array(a, most, sizeof(*l.live)), 0};
     kv_each_session(g->kv, list_session, &l);
+    kv_each_fencing(g->kv, list_fencing, &l);
     if (!group_read_holds(g, read, r))
         return;
     if (l.n > SESSIONS_MAX) { /* of a store that a version with a higher limit wrote */

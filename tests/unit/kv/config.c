@@ -452,6 +452,46 @@ TEST(bytes_that_are_no_configuration_are_told)
     T_ERR(ERR_FORMAT, config_decode(enc_view(&e), &c));
 }
 
+/* --- sessions --------------------------------------------------------------------------------- */
+
+static void note_client(void *arg, uint64_t client)
+{
+    *(uint64_t *)arg = client;
+}
+
+TEST(a_session_that_ended_is_listed_until_every_group_has_forgotten_it)
+{
+    struct kvt *f = kvt_create();
+    uint64_t other = kvt_session(f, "other"), listed = 0, newest;
+    assert_int_equal(kvt_close_session(f, other), 0);
+    assert_int_equal(kv_fencing(f->kv, &newest), 0); /* there is no other group */
+    JOIN(f, 1);
+    assert_int_equal(kvt_close_session(f, f->client), 0);
+    uint64_t closed = f->index;
+    assert_false(kv_has_session(f->kv, f->client));
+    for (unsigned i = 0; i < 2; i++) {
+        struct enc e = {0};
+        struct msg_sessions_fenced m = {closed - 1};
+        kvt_reopen(f);
+        assert_int_equal(kv_fencing(f->kv, &newest), 1);
+        assert_int_equal(newest, closed);
+        kv_each_fencing(f->kv, note_client, &listed);
+        assert_int_equal(listed, f->client);
+        enc_sessions_fenced(&e, &m);
+        assert_int_equal(kvt_command(f, KV_CMD_SESSIONS_FENCED, enc_view(&e)), 0);
+        enc_finish(&e);
+    }
+    struct enc e = {0};
+    struct msg_sessions_fenced m = {closed};
+    enc_sessions_fenced(&e, &m);
+    assert_int_equal(kvt_command(f, KV_CMD_SESSIONS_FENCED, enc_view(&e)), 0);
+    enc_finish(&e);
+    assert_int_equal(kv_fencing(f->kv, &newest), 0);
+    kvt_reopen(f);
+    assert_int_equal(kv_fencing(f->kv, &newest), 0);
+    kvt_destroy(f);
+}
+
 /* --- ownership -------------------------------------------------------------------------------- */
 
 TEST(a_store_stays_in_the_first_format_until_a_row_needs_the_second)
@@ -482,7 +522,7 @@ TEST(group_0_owns_all_shards_at_first_and_every_other_group_none)
     T_OK_MSG(kv_open(f->store, 7, KVT_SHARDS, &f->kv, &msg), &msg);
     assert_int_equal(kv_shard(f->kv, 1)->state, SHARD_FOREIGN);
     T_ERR(ERR_WRONG_GROUP, kv_read(f->kv, &t, &f->arena, &r));
-    f->client = kvt_session(f, "mount");
+    f->client = 1;
     assert_int_equal(EXEC(f, WRITE(put(A, "1")))->status, ERR_WRONG_GROUP);
     assert_int_equal(EXEC(f, COMPARE(absent(A)))->status, ERR_WRONG_GROUP);
     assert_int_equal(EXEC(f, READ(get(A)))->status, ERR_WRONG_GROUP);
@@ -498,5 +538,6 @@ T_MAIN(T(TestBasic), T(TestMulti), T(TestMinimalAgain), T(TestShardcfgBasic),
        T(a_change_made_for_an_older_configuration_is_refused),
        T(a_second_change_waits_until_all_shards_have_moved), T(history_is_bounded),
        T(another_group_keeps_no_configurations), T(bytes_that_are_no_configuration_are_told),
+       T(a_session_that_ended_is_listed_until_every_group_has_forgotten_it),
        T(a_store_stays_in_the_first_format_until_a_row_needs_the_second),
        T(group_0_owns_all_shards_at_first_and_every_other_group_none))

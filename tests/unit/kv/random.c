@@ -372,7 +372,14 @@ static unsigned reply_status(struct kvt *f)
     struct msg_txn_reply txn;
     struct msg_status status;
 
+    struct msg_decided decided;
+
     assert_int_equal(f->n_replies, 1);
+    if (f->reply_type == MSG_decided) {
+        T_OK(dec_decided(f->reply_body, &f->arena, &decided));
+        f->reply_body = decided.reply;
+        f->reply_type = MSG_txn_reply;
+    }
     if (f->reply_type == MSG_status) {
         T_OK(dec_status(f->reply_body, &f->arena, &status));
         return status.status;
@@ -384,6 +391,13 @@ static unsigned reply_status(struct kvt *f)
     assert_int_equal(f->reply_type, MSG_txn_reply);
     T_OK(dec_txn_reply(f->reply_body, &f->arena, &txn));
     return txn.status;
+}
+
+/* Numbers only: many of these mean something. */
+static bool any_bytes_do(unsigned command)
+{
+    return command == KV_CMD_OUTCOME || command == KV_CMD_FORGET ||
+           command == KV_CMD_SESSIONS_FENCED;
 }
 
 TEST(random_bytes_are_answered_as_invalid)
@@ -402,7 +416,8 @@ TEST(random_bytes_are_answered_as_invalid)
         if (junk[0] == KV_CMD_CHECK && n == 1)
             n++; /* alone it is a check */
         T_OK(kvt_apply(f, bytes_of(junk, n)));
-        assert_int_equal(reply_status(f), ERR_INVALID);
+        unsigned status = reply_status(f);
+        assert_true(status == ERR_INVALID || any_bytes_do(junk[0]));
         arena_reset(&f->arena);
     }
     assert_int_equal(kv_sessions(f->kv), 1);

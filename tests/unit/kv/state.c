@@ -228,7 +228,7 @@ TEST(entries_share_a_batch_and_see_each_other)
     struct kvt *f = kvt_create();
     kvt_hold_rows(f, 100);
     struct order o = {f->kv, g_string_new(NULL)};
-    struct kv_sink sink = {order_reply, order_changed, &o};
+    struct kv_sink sink = {.reply = order_reply, .changed = order_changed, .ctx = &o};
     struct kv_entry e[5];
     struct msg_txn t[5] = {
         {WRITE(put(A, "12345678"))},
