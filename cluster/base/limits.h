@@ -27,6 +27,8 @@
 #define TXN_COMPARES_MAX 64
 #define TXN_READS_MAX    64
 #define TXN_WRITES_MAX   512
+/* Rows in one piece of a shard that moves. */
+#define SHARD_ROWS_MAX 4096
 /* Transactions over several groups whose end one FORGET logs. */
 #define TXIDS_ENDED_MAX 1024
 /* A scan's reply must fit a frame; clients page. */

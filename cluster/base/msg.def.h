@@ -69,6 +69,7 @@ enum member_roles { MEMBER_VOTER = 1, MEMBER_LEAVING = 2, MEMBER_LEARNER = 4 };
 #define GROUP_PLACE_FIELDS(F, L)  F(U32, gid) L(group_member, members, VOTERS_MAX)
 #define GROUP_ID_FIELDS(F, L)     F(U32, gid)
 #define SHARD_ID_FIELDS(F, L)     F(U16, shard)
+#define SHARD_ROW_FIELDS(F, L)    F(U8, gone) F(U32, at) F(BYTES, key) F(BYTES, value)
 #define CLIENT_ID_FIELDS(F, L)    F(U64, client)
 /* Names one attempt of a transaction over several groups: coordinator, its term, a number. */
 #define TXID_FIELDS(F, L)         F(U32, gid) F(U64, term) F(U64, n)
@@ -94,6 +95,7 @@ enum member_roles { MEMBER_VOTER = 1, MEMBER_LEAVING = 2, MEMBER_LEARNER = 4 };
     X(group_place, GROUP_PLACE_FIELDS)                                                             \
     X(group_id, GROUP_ID_FIELDS)                                                                   \
     X(shard_id, SHARD_ID_FIELDS)                                                                   \
+    X(shard_row, SHARD_ROW_FIELDS)                                                                 \
     X(client_id, CLIENT_ID_FIELDS)                                                                 \
     X(txid, TXID_FIELDS)                                                                           \
     X(decide_vote, DECIDE_VOTE_FIELDS)
@@ -229,6 +231,20 @@ enum config_op { CONFIG_JOIN = 1, CONFIG_LEAVE = 2, CONFIG_MOVE = 3, CONFIG_REBA
     F(U32, gid) F(U64, term) F(U64, n) F(U64, below_term) F(U64, below_n) F(U8, commit) F(U64, time)
 #define FORGET_FIELDS(F, L)                                                                        \
     F(U32, gid) F(U64, below_term) F(U64, below_n) L(txid, ended, TXIDS_ENDED_MAX)
+/* A shard that moves to configuration `num` (cluster/kv/shards.h, export.h). MOVE: a step of the
+ * group that gives it to `peer`. STAGE: of the one that takes it from `peer`, piece number seq; next:
+ * the cursor behind it, empty: there is no more. INSTALL: with the time of the last piece. PULL asks
+ * any replica of the giving group for the piece at a cursor, which PIECE is. A row: key is its table
+ * and what follows; the value's bytes from `at` on (at > 0: behind those of the piece before); gone:
+ * it was deleted. */
+#define SHARD_MOVE_FIELDS(F, L) F(U16, shard) F(U64, num) F(U32, peer)
+#define SHARD_STAGE_FIELDS(F, L)                                                                   \
+    F(U16, shard) F(U64, num) F(U32, peer) F(U64, seq) F(BYTES, next)                              \
+    L(shard_row, rows, SHARD_ROWS_MAX)
+#define SHARD_INSTALL_FIELDS(F, L) F(U16, shard) F(U64, num) F(U64, time)
+#define SHARD_PULL_FIELDS(F, L)    F(U32, gid) F(U16, shard) F(U64, num) F(BYTES, cursor)
+#define SHARD_PIECE_FIELDS(F, L)                                                                   \
+    F(U16, status) F(U64, time) F(U8, last_pass) F(BYTES, next) L(shard_row, rows, SHARD_ROWS_MAX)
 /* The live sessions as of entry as_of of group 0, ascending: a command of every other group. FENCED:
  * of group 0: all other groups have logged a set as of this entry, or a later one. */
 #define SESSION_SET_FIELDS(F, L)     F(U64, as_of) L(client_id, live, SESSIONS_MAX)
@@ -275,4 +291,9 @@ enum config_op { CONFIG_JOIN = 1, CONFIG_LEAVE = 2, CONFIG_MOVE = 3, CONFIG_REBA
     X(session_set, 75, SESSION_SET_FIELDS)                                                         \
     X(sessions_fenced, 76, SESSIONS_FENCED_FIELDS)                                                 \
     X(config_change, 80, CONFIG_CHANGE_FIELDS)                                                     \
-    X(config_moved, 81, CONFIG_MOVED_FIELDS)
+    X(config_moved, 81, CONFIG_MOVED_FIELDS)                                                       \
+    X(shard_move, 82, SHARD_MOVE_FIELDS)                                                           \
+    X(shard_stage, 83, SHARD_STAGE_FIELDS)                                                         \
+    X(shard_install, 84, SHARD_INSTALL_FIELDS)                                                     \
+    X(shard_pull, 85, SHARD_PULL_FIELDS)                                                           \
+    X(shard_piece, 86, SHARD_PIECE_FIELDS)

@@ -40,6 +40,15 @@ static unsigned message_of(uint8_t command)
         return MSG_outcome;
     case KV_CMD_FORGET:
         return MSG_forget;
+    case KV_CMD_MOVE_BEGIN:
+    case KV_CMD_MOVE_CLOSE:
+    case KV_CMD_MOVE_FREEZE:
+    case KV_CMD_MOVE_DELETE:
+        return MSG_shard_move;
+    case KV_CMD_MOVE_STAGE:
+        return MSG_shard_stage;
+    case KV_CMD_MOVE_INSTALL:
+        return MSG_shard_install;
     case KV_CMD_SESSION_SET:
         return MSG_session_set;
     case KV_CMD_SESSIONS_FENCED:

@@ -199,13 +199,22 @@ void apply_put_counters(struct kv *kv, const struct msg_txn_reply *reply)
     }
 }
 
-void apply_delete_row(struct kv *kv, struct bytes key)
+void apply_touched(struct kv *kv, struct bytes key)
 {
-    round_delete(&kv->round, key);
+    if (kv->owned.recording == 0)
+        return;
+    unsigned shard = layout_shard(key);
+    enum shard_state state = kv_shard(kv, shard)->state;
+    uint8_t p[8];
+
+    if (state != SHARD_MOVING && state != SHARD_CLOSING)
+        return;
+    put_le64(p, kv->index + 1); /* the entry that is being applied */
+    round_put(&kv->round, layout_touched_key(&kv->arena, shard, bytes_of(key.p + 2, key.n - 2)),
+              bytes_of(p, sizeof(p)));
 }
 
-void apply_put_overlay(struct kv *kv, const struct msg_txn_reply *reply,
-                        const struct kv_sink *sink)
+void apply_put_overlay(struct kv *kv, const struct msg_txn_reply *reply, const struct kv_sink *sink)
 {
     bool tell = sink && sink->changed && g_hash_table_size(kv->watches) > 0;
 
@@ -214,6 +223,7 @@ void apply_put_overlay(struct kv *kv, const struct msg_txn_reply *reply,
 
         if (!slot->dirty)
             continue;
+        apply_touched(kv, slot->key);
         uint64_t version = slot->exists ? version_of(reply, layout_shard(slot->key)) : 0;
         if (slot->exists)
             round_put_value(&kv->round, slot->key, version, slot->data);
@@ -231,6 +241,8 @@ void apply_put_result(struct kv *kv, const struct msg_txn *t, unsigned shard, st
     if (row.n == 0)
         round_put(&kv->round, layout_trace_key(&kv->arena, t->client, shard), BYTES_NONE);
     result_add(row, t->seq, t->acked_below, enc_view(&kv->reply), &kv->row);
+    if (kv->owned.recording)
+        apply_touched(kv, layout_result_key(&kv->arena, shard, t->client));
     results_put(&kv->results, shard, t->client, &kv->arena, enc_view(&kv->row));
 }
 
@@ -281,9 +293,8 @@ static int apply_txn(struct kv *kv, const struct kv_entry *e, struct bytes in,
         return apply_refuse(kv, e, sink, ERR_WRONG_GROUP);
     unsigned n = txn_shards_written(&t, shards);
     if (n == 0)
-        return locks_conflict(&kv->locks, &t, &body)
-                   ? apply_refuse(kv, e, sink, ERR_BUSY)
-                   : execute(kv, e, &t, shards, 0, row, sink);
+        return locks_conflict(&kv->locks, &t, &body) ? apply_refuse(kv, e, sink, ERR_BUSY)
+                                                     : execute(kv, e, &t, shards, 0, row, sink);
     if (!sessions_find(&kv->sessions, t.client))
         return apply_refuse(kv, e, sink, ERR_NO_SESSION);
     err = results_get(&kv->results, shards[0], t.client, &kv->arena, &row);
@@ -410,14 +421,13 @@ static int apply_moved(struct kv *kv, const struct kv_entry *e, struct bytes in,
 
 /* Commands whose rows older programs do not know. */
 static apply_fn *const of_format_2[] = {
-    [KV_CMD_PREPARE] = apply_prepare,
-    [KV_CMD_DECIDE] = apply_decide,
-    [KV_CMD_OUTCOME] = apply_outcome,
-    [KV_CMD_FORGET] = apply_forget,
-    [KV_CMD_SESSION_SET] = apply_session_set,
-    [KV_CMD_SESSIONS_FENCED] = apply_sessions_fenced,
-    [KV_CMD_CONFIG] = apply_config,
-    [KV_CMD_MOVED] = apply_moved,
+    [KV_CMD_PREPARE] = apply_prepare,         [KV_CMD_DECIDE] = apply_decide,
+    [KV_CMD_OUTCOME] = apply_outcome,         [KV_CMD_FORGET] = apply_forget,
+    [KV_CMD_MOVE_BEGIN] = apply_move_begin,   [KV_CMD_MOVE_CLOSE] = apply_move_close,
+    [KV_CMD_MOVE_FREEZE] = apply_move_freeze, [KV_CMD_MOVE_DELETE] = apply_move_delete,
+    [KV_CMD_MOVE_STAGE] = apply_move_stage,   [KV_CMD_MOVE_INSTALL] = apply_move_install,
+    [KV_CMD_SESSION_SET] = apply_session_set, [KV_CMD_SESSIONS_FENCED] = apply_sessions_fenced,
+    [KV_CMD_CONFIG] = apply_config,           [KV_CMD_MOVED] = apply_moved,
 };
 
 static int apply_of_format_2(struct kv *kv, const struct kv_entry *e, struct bytes body,

@@ -16,6 +16,8 @@ typedef int apply_fn(struct kv *kv, const struct kv_entry *e, struct bytes body,
 
 apply_fn apply_session_open, apply_session_close, apply_session_set, apply_sessions_fenced;
 apply_fn apply_prepare, apply_outcome, apply_decide, apply_forget;
+apply_fn apply_move_begin, apply_move_close, apply_move_freeze, apply_move_delete;
+apply_fn apply_move_stage, apply_move_install;
 
 /* The entry ends: it is applied, and answered with this. */
 int apply_answer(struct kv *kv, const struct kv_entry *e, const struct kv_sink *sink, unsigned type,
@@ -44,7 +46,5 @@ void apply_put_overlay(struct kv *kv, const struct msg_txn_reply *reply,
                        const struct kv_sink *sink);
 /* kv->reply is the result of t in `shard`, where the client's row was `row`. */
 void apply_put_result(struct kv *kv, const struct msg_txn *t, unsigned shard, struct bytes row);
-/* Rows of a shard, data and results: all changes go through these two, so that a move that is under
- * way hears of them. */
-void apply_put_row(struct kv *kv, struct bytes key, struct bytes value);
-void apply_delete_row(struct kv *kv, struct bytes key);
+/* A row of a shard, data or result, is changed by this entry: for a move that is under way. */
+void apply_touched(struct kv *kv, struct bytes key);

@@ -51,7 +51,9 @@ static int drop_traces(struct kv *kv, uint64_t client)
         err = layout_trace_shard(key, &shard);
         if (err)
             break;
-        apply_delete_row(kv, layout_result_key(&kv->arena, shard, client));
+        struct bytes row = layout_result_key(&kv->arena, shard, client);
+        apply_touched(kv, row);
+        round_delete(&kv->round, row);
         round_delete(&kv->round, key);
     }
     int broken = round_iter_close(it);

@@ -8,12 +8,12 @@ struct deciding {
     const struct kv_sink *sink;
     struct msg_decide m;
     struct txid id;
-    struct msg_txn t;       /* the whole */
-    part_map map;           /* 0: ours, v + 1: of vote v */
-    struct msg_txn own;     /* our part */
+    struct msg_txn t;   /* the whole */
+    part_map map;       /* 0: ours, v + 1: of vote v */
+    struct msg_txn own; /* our part */
     struct msg_txn_reply *votes;
     uint16_t shards[VERSIONS_MAX + 1]; /* written by the whole */
-    struct bytes row;       /* the client's results in shards[0] */
+    struct bytes row;                  /* the client's results in shards[0] */
 };
 
 /* --- answers ---------------------------------------------------------------------------------- */

@@ -48,13 +48,19 @@ enum kv_command {
     KV_CMD_DECIDE = 5,        /* msg_decide; answered by decided */
     KV_CMD_OUTCOME = 6,       /* msg_outcome */
     KV_CMD_FORGET = 7,        /* msg_forget */
+    KV_CMD_MOVE_BEGIN = 8,    /* msg_shard_move, at the old owner; so are CLOSE, FREEZE, DELETE */
+    KV_CMD_MOVE_CLOSE = 9,
+    KV_CMD_MOVE_FREEZE = 10,
+    KV_CMD_MOVE_DELETE = 11,  /* again until the shard is FOREIGN */
+    KV_CMD_MOVE_STAGE = 12,   /* msg_shard_stage, at the new owner */
+    KV_CMD_MOVE_INSTALL = 13, /* msg_shard_install, at the new owner */
     KV_CMD_CHECK = 16,        /* no message: keep a view of this state, changes nothing */
     KV_CMD_NODE = 17,         /* msg_node_record; group 0 only, proposed by its leader */
     KV_CMD_GROUP = 18,        /* msg_group_create; group 0 only */
     KV_CMD_SESSION_SET = 22,  /* msg_session_set; of all groups but 0, proposed by their leaders */
     KV_CMD_SESSIONS_FENCED = 23, /* msg_sessions_fenced; group 0 only, proposed by its leader */
-    KV_CMD_CONFIG = 24,       /* msg_config_change; group 0 only */
-    KV_CMD_MOVED = 25,        /* msg_config_moved; group 0 only, proposed by its leader */
+    KV_CMD_CONFIG = 24,          /* msg_config_change; group 0 only */
+    KV_CMD_MOVED = 25,           /* msg_config_moved; group 0 only, proposed by its leader */
 };
 
 struct kv_entry {
@@ -65,10 +71,9 @@ struct kv_entry {
 
 struct kv;
 
-/* Callbacks during kv_apply, entry by entry: changed for each key, released, shard, then reply. A no-op and a
- * configuration have none.
- * They may call kv_read, kv_result, kv_watch, kv_unwatch; what they read may already include later
- * entries of the same kv_apply. */
+/* Callbacks during kv_apply, entry by entry: changed for each key, released, shard, then reply. A
+ * no-op and a configuration have none. They may call kv_read, kv_result, kv_watch, kv_unwatch; what
+ * they read may already include later entries of the same kv_apply. */
 struct kv_sink {
     /* The answer to entry `index`: a txn_reply, decided, session_reply, check_started or, of all
      * other commands, a status body. Borrowed. */
@@ -195,7 +200,7 @@ bool kv_config_is_pending(const struct kv *kv, unsigned shard, uint32_t *ret_fro
 const struct txn_record *const *kv_records(const struct kv *kv, unsigned *ret_n);
 const struct decision *const *kv_decisions(const struct kv *kv, unsigned *ret_n);
 const struct decision *kv_decision(const struct kv *kv, const struct txid *id); /* NULL: none */
-unsigned kv_prepared(const struct kv *kv);                /* so many hold locks here */
+unsigned kv_prepared(const struct kv *kv); /* so many hold locks here */
 unsigned kv_prepared_on(const struct kv *kv, unsigned shard);
 /* What a leader may say in `below`: `oldest` is the lowest txid of its own that is under way in
  * memory, or the next it will give. */
@@ -214,7 +219,7 @@ bool kv_conflict(const struct kv *kv, const struct msg_txn *t, struct txid *ret_
  * decides whether a session's locks may be broken must take them for alive.
  */
 void kv_session_set(const struct kv *kv, struct arena *a, struct msg_session_set *ret);
-uint64_t kv_sessions_as_of(const struct kv *kv); /* of group 0: its applied index */
+uint64_t kv_sessions_as_of(const struct kv *kv);              /* of group 0: its applied index */
 size_t kv_fencing(const struct kv *kv, uint64_t *ret_newest); /* and the newest's closing entry */
 void kv_each_fencing(const struct kv *kv, void (*each)(void *arg, uint64_t client), void *arg);
 

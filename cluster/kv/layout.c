@@ -143,6 +143,30 @@ struct bytes layout_time_key(struct arena *a)
     return key_u8(a, GROUP_SHARD, TABLE_META, 't');
 }
 
+struct bytes layout_row_key(struct arena *a, unsigned shard, struct bytes row)
+{
+    uint8_t *p = arena_alloc(a, 2 + row.n);
+
+    put_be16(p, (uint16_t)shard);
+    if (row.n)
+        memcpy(p + 2, row.p, row.n);
+    return bytes_of(p, 2 + row.n);
+}
+
+struct bytes layout_touched_key(struct arena *a, unsigned shard, struct bytes row)
+{
+    uint8_t *p = key_begin(a, shard, TABLE_TOUCHED, row.n);
+
+    if (row.n)
+        memcpy(p + 3, row.p, row.n);
+    return bytes_of(p, 3 + row.n);
+}
+
+void layout_shard_bounds(struct arena *a, unsigned shard, unsigned table, struct bytes *ret)
+{
+    *ret = bytes_of(key_begin(a, shard, (enum kv_table)table, 0), 3);
+}
+
 void layout_table_range(struct arena *a, enum kv_table table, struct bytes *ret_lo,
                         struct bytes *ret_hi)
 {

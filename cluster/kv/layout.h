@@ -30,8 +30,8 @@
  *   TABLE_PREPARED 0x56 DECISION 0x57 FENCE 0x58   transactions over several groups (prepared.h)
  *   TABLE_FENCING 0x59    client be64              le64 index of the close; other groups may still
  *                                                  know the session; of group 0
- *   TABLE_META    0x01    's'                      le64 entry of group 0 that the sessions are as of
- *   TABLE_META    0x01    't'                      le64 time that has passed, if later than applied
+ *   TABLE_META    0x01    's'                      le64 entry of group 0 its sessions are as of
+ *   TABLE_META    0x01    't'                      le64 time that has passed, if beyond applied
  *
  * Format 2 has what comes after TABLE_GROUP. A store becomes one of format 2 with the first such
  * row: until then an older program can open it, from then on it would serve what has moved away.
@@ -92,6 +92,11 @@ struct bytes layout_trace_key(struct arena *a, uint64_t client, unsigned shard);
 struct bytes layout_pending_key(struct arena *a);
 struct bytes layout_config_key(struct arena *a, uint64_t num);
 struct bytes layout_shard_key(struct arena *a, unsigned shard);
+/* A row of a shard from [table][rest], and the record that it was touched. */
+struct bytes layout_row_key(struct arena *a, unsigned shard, struct bytes row);
+struct bytes layout_touched_key(struct arena *a, unsigned shard, struct bytes row);
+/* Where a shard's rows of this table begin: [shard][table]. */
+void layout_shard_bounds(struct arena *a, unsigned shard, unsigned table, struct bytes *ret);
 struct bytes layout_session_key(struct arena *a, uint64_t client);
 struct bytes layout_trace_key(struct arena *a, uint64_t client, unsigned shard);
 /* Bounds of a table of the group's own: [lo, hi). */

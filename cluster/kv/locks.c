@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cluster/kv/locks.h"
 
+enum mode { MODE_EXISTS = 1, MODE_READ = 2, MODE_DELTA = 4, MODE_WRITE = 8 };
+
 struct lock {
     struct bytes key, hi; /* owned; hi empty: the key alone, else [key, hi) */
     unsigned modes;
@@ -11,7 +13,7 @@ struct lock {
 /* What a request wants of one key or range. */
 struct want {
     struct bytes key, hi;
-    enum lock_mode mode;
+    enum mode mode;
 };
 
 /* --- what a transaction wants ----------------------------------------------------------------- */
@@ -19,13 +21,13 @@ struct want {
 static struct want compare_wants(const struct kv_compare *c)
 {
     if (c->op == KV_EMPTY_RANGE)
-        return (struct want){c->key, c->hi, LOCK_READ};
-    return (struct want){c->key, BYTES_NONE, c->op == KV_EXISTS ? LOCK_EXISTS : LOCK_READ};
+        return (struct want){c->key, c->hi, MODE_READ};
+    return (struct want){c->key, BYTES_NONE, c->op == KV_EXISTS ? MODE_EXISTS : MODE_READ};
 }
 
 static struct want read_wants(const struct kv_read *r)
 {
-    return (struct want){r->key, r->op == KV_SCAN ? r->hi : BYTES_NONE, LOCK_READ};
+    return (struct want){r->key, r->op == KV_SCAN ? r->hi : BYTES_NONE, MODE_READ};
 }
 
 static struct want write_wants(const struct kv_write *w)
@@ -33,7 +35,7 @@ static struct want write_wants(const struct kv_write *w)
     bool delta = w->op == KV_ADD64 || w->op == KV_MAX64 || w->op == KV_TIME64;
 
     return (struct want){w->key, w->op == KV_DELETE_RANGE ? w->hi : BYTES_NONE,
-                         delta ? LOCK_DELTA : LOCK_WRITE};
+                         delta ? MODE_DELTA : MODE_WRITE};
 }
 
 static unsigned wants_of(const struct msg_txn *t)
@@ -192,16 +194,16 @@ void locks_release(struct locks *s, const struct msg_txn *t, const void *owner)
 
 /* --- conflicts -------------------------------------------------------------------------------- */
 
-static bool excludes(enum lock_mode mode, unsigned modes)
+static bool excludes(enum mode mode, unsigned modes)
 {
     switch (mode) {
-    case LOCK_EXISTS:
-        return modes & LOCK_WRITE;
-    case LOCK_READ:
-        return modes & (LOCK_DELTA | LOCK_WRITE);
-    case LOCK_DELTA:
-        return modes & (LOCK_READ | LOCK_WRITE);
-    case LOCK_WRITE:
+    case MODE_EXISTS:
+        return modes & MODE_WRITE;
+    case MODE_READ:
+        return modes & (MODE_DELTA | MODE_WRITE);
+    case MODE_DELTA:
+        return modes & (MODE_READ | MODE_WRITE);
+    case MODE_WRITE:
         return modes != 0;
     }
     return true;

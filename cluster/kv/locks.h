@@ -20,8 +20,6 @@
 
 #include "cluster/base/msg.h"
 
-enum lock_mode { LOCK_EXISTS = 1, LOCK_READ = 2, LOCK_DELTA = 4, LOCK_WRITE = 8 };
-
 struct lock;
 struct locks {
     GHashTable *keys;  /* first struct lock of each key that is locked by itself */

@@ -24,7 +24,8 @@ void part_strip_others(const struct msg_txn *t, const part_map map, uint8_t part
 
 /* The reply to the whole from those of its parts, replies[part]: 0 if all are; TOO_BIG if one is or
  * together they are; else FAILED, with the first compare or write that did. Reads and counts in the
- * order of the whole, versions by shard, `time` as given. -ERR_INVALID: they do not fit the parts. */
+ * order of the whole, versions by shard, `time` as given. -ERR_INVALID: they do not fit the parts.
+ */
 NODISCARD int part_merge(const struct msg_txn *t, const part_map map,
                          const struct msg_txn_reply *const replies[PARTS_MAX + 1], unsigned n_parts,
                          uint64_t time, struct arena *a, struct msg_txn_reply *ret);

@@ -47,12 +47,12 @@ struct decision {
 };
 
 struct prepared {
-    GPtrArray *records;    /* struct txn_record, by id */
-    GArray *fences;        /* struct txid: the lowest of its gid that may still be prepared */
-    GPtrArray *decisions;  /* struct decision, by id */
-    unsigned *touching;    /* prepared transactions, by shard */
+    GPtrArray *records;   /* struct txn_record, by id */
+    GArray *fences;       /* struct txid: the lowest of its gid that may still be prepared */
+    GPtrArray *decisions; /* struct decision, by id */
+    unsigned *touching;   /* prepared transactions, by shard */
     unsigned n_prepared;
-    uint32_t gid;          /* of this group */
+    uint32_t gid; /* of this group */
 };
 
 static inline int txid_order(const struct txid *a, const struct txid *b)
@@ -87,8 +87,7 @@ void prepared_settle(struct prepared *s, const struct txid *id, enum txn_fate fa
                      const struct msg_txn *part, struct locks *locks, struct round *r,
                      struct arena *a);
 /* All of below->gid below it are over: forgets them. Does nothing if that was known. */
-void prepared_fence(struct prepared *s, const struct txid *below, struct round *r,
-                    struct arena *a);
+void prepared_fence(struct prepared *s, const struct txid *below, struct round *r, struct arena *a);
 
 const struct decision *decision_find(const struct prepared *s, const struct txid *id); /* NULL */
 void decision_add(struct prepared *s, const struct decision *d, struct round *r, struct arena *a);

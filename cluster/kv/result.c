@@ -148,3 +148,11 @@ void results_forget(struct results *r, uint64_t client)
             r->slots[i].used = false;
     }
 }
+
+void results_forget_shard(struct results *r, unsigned shard)
+{
+    for (unsigned i = 0; i < SLOTS; i++) {
+        if (r->slots[i].shard == shard)
+            r->slots[i].used = false;
+    }
+}

@@ -55,3 +55,5 @@ void results_put(struct results *r, unsigned shard, uint64_t client, struct aren
                  struct bytes row);
 /* The client's rows are gone. */
 void results_forget(struct results *r, uint64_t client);
+/* The shard's rows are others, or gone. */
+void results_forget_shard(struct results *r, unsigned shard);

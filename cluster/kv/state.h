@@ -47,7 +47,7 @@ struct kv {
     uint64_t time_floor;     /* later than the applied time only when clocks differ; see apply.h */
     uint64_t sessions_as_of; /* entry of group 0; of other groups */
     GArray *fencing;         /* struct kv_fencing; of group 0 */
-    struct enc conf; /* of the newest configuration entry */
+    struct enc conf;         /* of the newest configuration entry */
     uint64_t conf_index;
     struct results results;
     struct counter_state *counters; /* by shard */

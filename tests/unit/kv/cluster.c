@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/unit/kv/cluster.h"
+#include "cluster/kv/export.h"
 #include "cluster/kv/layout.h"
 
 static void open_group(struct kvc_group *g)
@@ -206,6 +207,66 @@ const char *kvc_get(struct kvc *c, struct bytes key)
     if (r.reads[0].value.n)
         memcpy(text, r.reads[0].value.p, r.reads[0].value.n);
     return text;
+}
+
+/* --- moves ------------------------------------------------------------------------------------ */
+
+unsigned kvc_step(struct kvc *c, unsigned group, enum kv_command cmd, unsigned shard, uint64_t num,
+                  unsigned peer)
+{
+    struct enc e = {0};
+    struct msg_shard_move m = {(uint16_t)shard, num, peer};
+
+    enc_shard_move(&e, &m);
+    return kvc_status(c, group, cmd, &e);
+}
+
+int kvc_stage(struct kvc *c, unsigned from, unsigned to, unsigned shard, uint64_t num)
+{
+    const struct kv_shard *s = kv_shard(c->g[to].kv, shard);
+    struct arena CLEANUP(arena_finish) a = {0};
+    struct msg_shard_piece p;
+    struct enc e = {0};
+    bool begun = s->num == num;
+
+    if (begun && (s->state != SHARD_STAGING || s->cursor.n == 0))
+        return -ERR_BUSY;
+    int err = kv_export(c->g[from].kv, shard, num, begun ? s->cursor : BYTES_NONE, &a, &p);
+    if (err)
+        return err;
+    struct msg_shard_stage m = {
+        .shard = (uint16_t)shard,
+        .num = num,
+        .peer = from,
+        .seq = begun ? s->staged : 0,
+        .next = p.next,
+        .n_rows = p.n_rows,
+        .rows = p.rows,
+    };
+    enc_shard_stage(&e, &m);
+    return -(int)kvc_status(c, to, KV_CMD_MOVE_STAGE, &e);
+}
+
+unsigned kvc_install(struct kvc *c, unsigned group, unsigned shard, uint64_t num)
+{
+    struct enc e = {0};
+    struct msg_shard_install m = {(uint16_t)shard, num, 0};
+
+    enc_shard_install(&e, &m);
+    return kvc_status(c, group, KV_CMD_MOVE_INSTALL, &e);
+}
+
+void kvc_move(struct kvc *c, unsigned from, unsigned to, unsigned shard, uint64_t num)
+{
+    assert_int_equal(kvc_step(c, from, KV_CMD_MOVE_BEGIN, shard, num, to), 0);
+    T_OK(kvc_stage(c, from, to, shard, num));
+    assert_int_equal(kvc_step(c, from, KV_CMD_MOVE_CLOSE, shard, num, to), 0);
+    assert_int_equal(kvc_step(c, from, KV_CMD_MOVE_FREEZE, shard, num, to), 0);
+    while (kv_shard(c->g[to].kv, shard)->cursor.n)
+        T_OK(kvc_stage(c, from, to, shard, num));
+    assert_int_equal(kvc_install(c, to, shard, num), 0);
+    while (kv_shard(c->g[from].kv, shard)->state != SHARD_FOREIGN)
+        assert_int_equal(kvc_step(c, from, KV_CMD_MOVE_DELETE, shard, num, to), 0);
 }
 
 /* --- transactions ----------------------------------------------------------------------------- */

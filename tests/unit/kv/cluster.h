@@ -42,7 +42,8 @@ void kvc_own(struct kvc *c, unsigned group, unsigned shard);
 
 /* Appends an entry of the group's present term, applies it; the answer is in the group. */
 void kvc_entry(struct kvc *c, unsigned group, enum kv_command cmd, struct bytes body);
-unsigned kvc_status(struct kvc *c, unsigned group, enum kv_command cmd, struct enc *e); /* frees e */
+unsigned kvc_status(struct kvc *c, unsigned group, enum kv_command cmd,
+                    struct enc *e); /* frees e */
 /* Closes the state machine, loses what its store did not have, and applies the log again. With a
  * new term. */
 void kvc_restart(struct kvc *c, unsigned group);
@@ -66,6 +67,15 @@ unsigned kvc_outcome(struct kvc *c, unsigned group, struct txid id, bool commit,
 unsigned kvc_below(struct kvc *c, unsigned group, struct txid below);
 unsigned kvc_ended(struct kvc *c, unsigned group, struct txid id);
 struct msg_txn_reply *kvc_reply(struct kvc *c, struct bytes body);
+/* One step of a move; the status. */
+unsigned kvc_step(struct kvc *c, unsigned group, enum kv_command cmd, unsigned shard, uint64_t num,
+                  unsigned peer);
+/* The piece that the new owner wants next, logged there. -ERR_BUSY: all is here; else kv_export's
+ * error, or the status. */
+int kvc_stage(struct kvc *c, unsigned from, unsigned to, unsigned shard, uint64_t num);
+unsigned kvc_install(struct kvc *c, unsigned group, unsigned shard, uint64_t num);
+/* From begin to end. */
+void kvc_move(struct kvc *c, unsigned from, unsigned to, unsigned shard, uint64_t num);
 /* Who owns it, by the groups' own states; -1: nobody serves it. */
 int kvc_owner(struct kvc *c, unsigned shard);
 /* The value as text; NULL: absent. */

@@ -120,9 +120,9 @@ TEST(the_reply_has_reads_and_versions_of_all_groups_in_the_request_s_order)
 {
     struct two t = two_create();
     assert_int_equal(run(&t, NAMED(&t, WRITE(put(E, "e"), put(A, "a"), put(F, "f"))))->status, 0);
-    struct msg_txn *m = NAMED(&t, COMPARE(exists(F), exists(A)), READ(get(E), get(A), get(F)),
-                              WRITE(del_range(SHARD("\2"), SHARD("\3"), 9), put(B, "b"),
-                                    del_range(A, B, 9)));
+    struct msg_txn *m =
+        NAMED(&t, COMPARE(exists(F), exists(A)), READ(get(E), get(A), get(F)),
+              WRITE(del_range(SHARD("\2"), SHARD("\3"), 9), put(B, "b"), del_range(A, B, 9)));
     struct msg_txn_reply *r = run(&t, m);
     assert_int_equal(r->status, 0);
     assert_int_equal(r->n_reads, 3);
@@ -223,10 +223,9 @@ static unsigned meets(struct msg_txn held, struct msg_txn request)
     two_destroy(&t);
     return status;
 }
-#define MEETS(held, request)                                                                       \
-    meets((struct msg_txn){held, WRITE_HERE}, (struct msg_txn){request})
-#define WRITE_HERE .client = 0 /* named() fills it in */
-#define P(...) __VA_ARGS__
+#define MEETS(held, request) meets((struct msg_txn){held, WRITE_HERE}, (struct msg_txn){request})
+#define WRITE_HERE           .client = 0 /* named() fills it in */
+#define P(...)               __VA_ARGS__
 
 static const uint8_t one[8] = {1};
 static struct kv_write plus(struct bytes key)
@@ -280,8 +279,7 @@ TEST(ranges_are_locked_as_ranges)
     assert_int_equal(MEETS(P(WRITE(put(E, "1"))), P(READ(scan(lo, end, 9)), WRITE(plus(F)))),
                      ERR_BUSY);
     assert_int_equal(MEETS(P(WRITE(put(E, "1"))), P(READ(scan(F, end, 9)), WRITE(plus(F)))), 0);
-    assert_int_equal(MEETS(P(READ(scan(lo, F, 9)), WRITE(plus(F))),
-                           P(WRITE(del_range(E, end, 9)))),
+    assert_int_equal(MEETS(P(READ(scan(lo, F, 9)), WRITE(plus(F))), P(WRITE(del_range(E, end, 9)))),
                      ERR_BUSY);
 }
 
@@ -327,8 +325,8 @@ TEST(the_first_compare_that_failed_anywhere_is_the_result_and_is_kept)
 TEST(a_write_that_fails_counts_behind_all_compares)
 {
     struct two t = two_create();
-    struct msg_txn *m = NAMED(&t, COMPARE(absent(A), absent(E)),
-                              WRITE(put(A, "a"), put(E, "short"), plus(E)));
+    struct msg_txn *m =
+        NAMED(&t, COMPARE(absent(A), absent(E)), WRITE(put(A, "a"), put(E, "short"), plus(E)));
     struct msg_txn_reply *r = run(&t, m);
     assert_int_equal(r->status, ERR_FAILED);
     assert_int_equal(r->failed, 2 + 2);
@@ -549,8 +547,8 @@ TEST(what_a_fenced_session_left_is_gone_in_every_group)
     T_OK(kv_settle(t.c->g[1].kv));
     struct bytes v;
     T_ERR(ERR_NOT_FOUND,
-          t.c->g[1].store->ops->get(t.c->g[1].store, NULL,
-                                    layout_result_key(&t.c->arena, 2, gone), &t.c->arena, &v));
+          t.c->g[1].store->ops->get(t.c->g[1].store, NULL, layout_result_key(&t.c->arena, 2, gone),
+                                    &t.c->arena, &v));
     assert_string_equal(kvc_get(t.c, E), "e");
     two_destroy(&t);
 }
