@@ -23,6 +23,7 @@ struct export
     struct cursor c;
     struct bytes resumed; /* the row that the last piece stopped in or at */
     GArray *rows;         /* struct shard_row */
+    size_t most;          /* of one row in a piece */
     size_t left;          /* of the piece */
 };
 
@@ -66,10 +67,10 @@ static bool take(struct export *x, struct bytes row, bool gone, struct bytes val
     /* A row that has shrunk meanwhile begins anew. */
     size_t at = bytes_eq(row, x->resumed) && x->c.at <= value.n ? x->c.at : 0;
     size_t n = value.n - at;
-    bool cut = n > SHARD_PIECE_BYTES;
+    bool cut = n > x->most;
 
     if (cut)
-        n = SHARD_PIECE_BYTES;
+        n = x->most;
     x->c.row = row;
     x->c.at = 0;
     if (x->rows->len == SHARD_ROWS_MAX || (x->rows->len && ROW_HEAD + row.n + n > x->left)) {
@@ -207,12 +208,13 @@ static void hand_over(struct export *x, const struct kv_shard *s, bool done,
         ret->next = encode_cursor(x->arena, &x->c);
 }
 
-int kv_export(struct kv *kv, unsigned shard, uint64_t num, struct bytes cursor, struct arena *a,
-              struct msg_shard_piece *ret)
+int kv_export(struct kv *kv, unsigned shard, uint64_t num, struct bytes cursor, size_t bytes,
+              struct arena *a, struct msg_shard_piece *ret)
 {
-    struct export x = {.kv = kv, .shard = shard, .arena = a, .left = SHARD_PIECE_BYTES};
+    struct export x = {.kv = kv, .shard = shard, .arena = a, .most = bytes, .left = bytes};
     bool done;
 
+    ASSERT(bytes >= SHARD_PIECE_LEAST && bytes <= SHARD_PIECE_BYTES);
     if (kv->broken)
         return kv->broken;
     if (shard >= kv->shards || decode_cursor(cursor, &x.c) < 0)

@@ -27,10 +27,12 @@
 
 /* One piece: with its STAGE command it is no larger than the largest transaction. */
 #define SHARD_PIECE_BYTES (TXN_BYTES_MAX - KIB(64))
+#define SHARD_PIECE_LEAST 64 /* a counter is never cut */
 
-/* The piece at `cursor` of the move to configuration `num`, in the arena. ret->last_pass: it
+/* The piece at `cursor` of the move to configuration `num`, in the arena: about `bytes`
+ * (SHARD_PIECE_LEAST to SHARD_PIECE_BYTES) of rows, or what is left. ret->last_pass: it
  * belongs to the last one. ret->time: the times that the shard has seen. -ERR_CONFIG_NUM: the shard
  * is not leaving for this configuration (any more, or not yet: the replica may lag); -ERR_BUSY: the
  * replica lags behind the cursor; -ERR_INVALID: no such shard, no cursor. -ERR_IO, -ERR_CORRUPT. */
 NODISCARD int kv_export(struct kv *kv, unsigned shard, uint64_t num, struct bytes cursor,
-                        struct arena *a, struct msg_shard_piece *ret);
+                        size_t bytes, struct arena *a, struct msg_shard_piece *ret);

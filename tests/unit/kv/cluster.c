@@ -8,6 +8,8 @@ static void open_group(struct kvc_group *g)
     struct errmsg msg;
 
     T_OK_MSG(kv_open(g->store, g->gid, KVT_SHARDS, &g->kv, &msg), &msg);
+    if (g->rows)
+        kv_hold_rows(g->kv, g->rows);
 }
 
 struct kvc *kvc_create(unsigned n)
@@ -99,6 +101,8 @@ void kvc_restart(struct kvc *c, unsigned group)
     struct kvc_group *g = &c->g[group];
     uint64_t index, term, time;
 
+    if (g->term % 2)
+        T_OK(kv_settle(g->kv));
     kv_close(g->kv);
     open_group(g);
     kv_applied(g->kv, &index, &term, &time);
@@ -203,7 +207,7 @@ const char *kvc_get(struct kvc *c, struct bytes key)
     T_OK(kv_read(c->g[owner].kv, &t, &c->arena, &r));
     if (r.reads[0].version == 0)
         return NULL;
-    char *text = arena_zalloc(&c->arena, r.reads[0].value.n + 1); /* it may hold zeros */
+    char *text = arena_zalloc(&c->arena, r.reads[0].value.n + 8); /* it may hold zeros */
     if (r.reads[0].value.n)
         memcpy(text, r.reads[0].value.p, r.reads[0].value.n);
     return text;
@@ -231,7 +235,8 @@ int kvc_stage(struct kvc *c, unsigned from, unsigned to, unsigned shard, uint64_
 
     if (begun && (s->state != SHARD_STAGING || s->cursor.n == 0))
         return -ERR_BUSY;
-    int err = kv_export(c->g[from].kv, shard, num, begun ? s->cursor : BYTES_NONE, &a, &p);
+    int err = kv_export(c->g[from].kv, shard, num, begun ? s->cursor : BYTES_NONE,
+                        c->piece ? c->piece : SHARD_PIECE_BYTES, &a, &p);
     if (err)
         return err;
     struct msg_shard_stage m = {

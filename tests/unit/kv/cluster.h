@@ -19,7 +19,8 @@
 struct kvc_group {
     uint32_t gid;
     uint64_t term, time;
-    GArray *log; /* struct kv_entry; the data is the cluster's */
+    unsigned rows; /* that it holds back after a restart; 0: the usual */
+    GArray *log;   /* struct kv_entry; the data is the cluster's */
     struct store *store;
     size_t base; /* batches that the store had before the log's first entry */
     struct kv *kv;
@@ -32,6 +33,7 @@ struct kvc_group {
 struct kvc {
     unsigned n;
     struct kvc_group g[KVC_GROUPS];
+    size_t piece; /* bytes in a piece of a shard that moves; 0: the most */
     struct arena arena;
 };
 
@@ -44,8 +46,8 @@ void kvc_own(struct kvc *c, unsigned group, unsigned shard);
 void kvc_entry(struct kvc *c, unsigned group, enum kv_command cmd, struct bytes body);
 unsigned kvc_status(struct kvc *c, unsigned group, enum kv_command cmd,
                     struct enc *e); /* frees e */
-/* Closes the state machine, loses what its store did not have, and applies the log again. With a
- * new term. */
+/* Closes the state machine and opens it again, with a new term; in every other term what the store
+ * did not have is lost, and applied again from the log. */
 void kvc_restart(struct kvc *c, unsigned group);
 /* Another replica that applies the same log, in one go, ends with the same bytes. */
 void kvc_check_replica(struct kvc *c, unsigned group);
@@ -78,5 +80,5 @@ unsigned kvc_install(struct kvc *c, unsigned group, unsigned shard, uint64_t num
 void kvc_move(struct kvc *c, unsigned from, unsigned to, unsigned shard, uint64_t num);
 /* Who owns it, by the groups' own states; -1: nobody serves it. */
 int kvc_owner(struct kvc *c, unsigned shard);
-/* The value as text; NULL: absent. */
+/* The value with eight zeros behind it; NULL: absent. */
 const char *kvc_get(struct kvc *c, struct bytes key);

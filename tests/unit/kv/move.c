@@ -133,6 +133,45 @@ TEST(what_is_written_during_the_move_arrives)
     mv_destroy(&m);
 }
 
+TEST(a_pass_that_began_before_the_freeze_is_not_the_last)
+{
+    struct mv m = mv_create();
+    begin(&m);
+    T_OK(stage(&m)); /* the pages: none */
+    DO(&m, 0, WRITE(put(E, "e"), put(F, "f")));
+    m.c->piece = SHARD_PIECE_LEAST;
+    T_OK(stage(&m)); /* the counter, and perhaps E */
+    T_OK(stage(&m));
+    DO(&m, 0, WRITE(put(E, "written behind its back")));
+    freeze(&m);
+    finish(&m);
+    assert_string_equal(kvc_get(m.c, E), "written behind its back");
+    assert_string_equal(kvc_get(m.c, F), "f");
+    mv_destroy(&m);
+}
+
+TEST(a_shard_in_tiny_pieces_arrives_whole_whatever_changes_meanwhile)
+{
+    struct mv m = mv_create();
+    char text[120];
+    memset(text, 'x', sizeof(text));
+    text[119] = 0;
+    DO(&m, 0, WRITE(put(E, text), put(F, text)));
+    m.c->piece = SHARD_PIECE_LEAST;
+    begin(&m);
+    for (unsigned i = 0; i < 60; i++) {
+        T_OK(stage(&m));
+        if (i % 7 == 0)
+            DO(&m, 0, WRITE(i % 2 ? del(E) : put(E, text + i % 100), put(F, text + i)));
+    }
+    DO(&m, 0, WRITE(put(E, text + 3), put(F, text + 90)));
+    freeze(&m);
+    finish(&m);
+    assert_string_equal(kvc_get(m.c, E), text + 3);
+    assert_string_equal(kvc_get(m.c, F), text + 90);
+    mv_destroy(&m);
+}
+
 TEST(the_results_of_the_last_requests_before_the_freeze_arrive)
 {
     struct mv m = mv_create();
@@ -353,9 +392,9 @@ TEST(pieces_and_cursors_that_are_none_are_refused)
         {.at = 5, .key = bytes_str("\x10rest of nothing")},
     };
     begin(&m);
-    T_ERR(ERR_INVALID, kv_export(m.c->g[0].kv, MOVED, 1, bytes_of(junk, 30), &m.c->arena, &p));
-    T_ERR(ERR_INVALID, kv_export(m.c->g[0].kv, KVT_SHARDS, 1, BYTES_NONE, &m.c->arena, &p));
-    T_ERR(ERR_CONFIG_NUM, kv_export(m.c->g[0].kv, MOVED, 2, BYTES_NONE, &m.c->arena, &p));
+    T_ERR(ERR_INVALID, kv_export(m.c->g[0].kv, MOVED, 1, bytes_of(junk, 30), 99, &m.c->arena, &p));
+    T_ERR(ERR_INVALID, kv_export(m.c->g[0].kv, KVT_SHARDS, 1, BYTES_NONE, 99, &m.c->arena, &p));
+    T_ERR(ERR_CONFIG_NUM, kv_export(m.c->g[0].kv, MOVED, 2, BYTES_NONE, 99, &m.c->arena, &p));
     for (unsigned i = 0; i < ARRAY_LEN(bad); i++) {
         struct enc e = {0};
         struct msg_shard_stage s = {MOVED, 1, 0, 0, bytes_str("c"), 1, &bad[i]};
@@ -426,6 +465,8 @@ TEST(results_of_a_session_too_new_to_be_known_arrive_and_go_when_it_has_ended)
 
 T_MAIN(T(a_shard_arrives_with_its_keys_counter_and_results),
        T(what_is_written_during_the_move_arrives),
+       T(a_pass_that_began_before_the_freeze_is_not_the_last),
+       T(a_shard_in_tiny_pieces_arrives_whole_whatever_changes_meanwhile),
        T(the_results_of_the_last_requests_before_the_freeze_arrive),
        T(a_row_larger_than_a_piece_and_many_small_ones_arrive),
        T(the_old_owner_serves_until_the_freeze_and_the_new_one_from_the_install),
