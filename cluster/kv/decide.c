@@ -94,7 +94,7 @@ static uint64_t decision_time(struct deciding *d)
 
 static void record_commit(struct deciding *d, uint64_t time)
 {
-    struct decision record = {.id = d->id, .time = time};
+    struct kv_decision record = {.id = d->id, .time = time};
 
     for (uint32_t v = 0; v < d->m.n_votes; v++)
         record.gids[record.n_gids++] = d->m.votes[v].gid;

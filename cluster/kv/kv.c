@@ -493,13 +493,13 @@ const struct txn_record *const *kv_records(const struct kv *kv, unsigned *ret_n)
     return (const struct txn_record *const *)(void *)kv->prepared.records->pdata;
 }
 
-const struct decision *const *kv_decisions(const struct kv *kv, unsigned *ret_n)
+const struct kv_decision *const *kv_decisions(const struct kv *kv, unsigned *ret_n)
 {
     *ret_n = kv->prepared.decisions->len;
-    return (const struct decision *const *)(void *)kv->prepared.decisions->pdata;
+    return (const struct kv_decision *const *)(void *)kv->prepared.decisions->pdata;
 }
 
-const struct decision *kv_decision(const struct kv *kv, const struct txid *id)
+const struct kv_decision *kv_decision(const struct kv *kv, const struct txid *id)
 {
     return decision_find(&kv->prepared, id);
 }
@@ -518,7 +518,7 @@ unsigned kv_prepared_on(const struct kv *kv, unsigned shard)
 struct txid kv_below(const struct kv *kv, const struct txid *oldest)
 {
     unsigned n;
-    const struct decision *const *all = kv_decisions(kv, &n);
+    const struct kv_decision *const *all = kv_decisions(kv, &n);
 
     return n && txid_order(&all[0]->id, oldest) < 0 ? all[0]->id : *oldest;
 }

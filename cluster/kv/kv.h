@@ -198,8 +198,8 @@ bool kv_config_is_pending(const struct kv *kv, unsigned shard, uint32_t *ret_fro
  * kv_decision has it: COMMIT; an attempt under way in memory: wait; else ABORT.
  */
 const struct txn_record *const *kv_records(const struct kv *kv, unsigned *ret_n);
-const struct decision *const *kv_decisions(const struct kv *kv, unsigned *ret_n);
-const struct decision *kv_decision(const struct kv *kv, const struct txid *id); /* NULL: none */
+const struct kv_decision *const *kv_decisions(const struct kv *kv, unsigned *ret_n);
+const struct kv_decision *kv_decision(const struct kv *kv, const struct txid *id); /* NULL: none */
 unsigned kv_prepared(const struct kv *kv); /* so many hold locks here */
 unsigned kv_prepared_on(const struct kv *kv, unsigned shard);
 /* What a leader may say in `below`: `oldest` is the lowest txid of its own that is under way in

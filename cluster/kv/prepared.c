@@ -56,7 +56,7 @@ static void *find(const GPtrArray *all, const struct txid *id)
     return i < all->len && txid_order(all->pdata[i], id) == 0 ? all->pdata[i] : NULL;
 }
 
-_Static_assert(offsetof(struct txn_record, id) == 0 && offsetof(struct decision, id) == 0,
+_Static_assert(offsetof(struct txn_record, id) == 0 && offsetof(struct kv_decision, id) == 0,
                "both are found by their id");
 
 /* --- participants ----------------------------------------------------------------------------- */
@@ -220,18 +220,18 @@ void prepared_fence(struct prepared *s, const struct txid *below, struct round *
 
 /* --- coordinator ------------------------------------------------------------------------------ */
 
-const struct decision *decision_find(const struct prepared *s, const struct txid *id)
+const struct kv_decision *decision_find(const struct prepared *s, const struct txid *id)
 {
     return find(s->decisions, id);
 }
 
-static void add_decision(struct prepared *s, const struct decision *d)
+static void add_decision(struct prepared *s, const struct kv_decision *d)
 {
     g_ptr_array_insert(s->decisions, (int)lower_bound(s->decisions, &d->id),
                        g_memdup2(d, sizeof(*d)));
 }
 
-void decision_add(struct prepared *s, const struct decision *d, struct round *r, struct arena *a)
+void decision_add(struct prepared *s, const struct kv_decision *d, struct round *r, struct arena *a)
 {
     uint8_t row[8 + 4 * GROUPS_MAX];
 
@@ -284,7 +284,7 @@ static int load_record(struct loading *l, struct bytes key, struct bytes v)
 
 static int load_decision(struct loading *l, struct bytes key, struct bytes v)
 {
-    struct decision d = {.id.gid = l->s->gid};
+    struct kv_decision d = {.id.gid = l->s->gid};
 
     if (layout_decision_id(key, &d.id.term, &d.id.n) < 0 || v.n < 8 || (v.n - 8) % 4 ||
         v.n > 8 + 4 * GROUPS_MAX)

@@ -39,7 +39,7 @@ struct txn_record {
     uint16_t *shards; /* owned */
 };
 
-struct decision {
+struct kv_decision {
     struct txid id;
     uint64_t time;
     unsigned n_gids;
@@ -49,7 +49,7 @@ struct decision {
 struct prepared {
     GPtrArray *records;   /* struct txn_record, by id */
     GArray *fences;       /* struct txid: the lowest of its gid that may still be prepared */
-    GPtrArray *decisions; /* struct decision, by id */
+    GPtrArray *decisions; /* struct kv_decision, by id */
     unsigned *touching;   /* prepared transactions, by shard */
     unsigned n_prepared;
     uint32_t gid; /* of this group */
@@ -89,6 +89,7 @@ void prepared_settle(struct prepared *s, const struct txid *id, enum txn_fate fa
 /* All of below->gid below it are over: forgets them. Does nothing if that was known. */
 void prepared_fence(struct prepared *s, const struct txid *below, struct round *r, struct arena *a);
 
-const struct decision *decision_find(const struct prepared *s, const struct txid *id); /* NULL */
-void decision_add(struct prepared *s, const struct decision *d, struct round *r, struct arena *a);
+const struct kv_decision *decision_find(const struct prepared *s, const struct txid *id); /* NULL */
+void decision_add(struct prepared *s, const struct kv_decision *d, struct round *r,
+                  struct arena *a);
 void decision_end(struct prepared *s, const struct txid *id, struct round *r, struct arena *a);

@@ -197,7 +197,7 @@ unsigned decision_acks(struct world *w, const struct txid *id, unsigned more)
 void leader_distribute(struct world *w, unsigned g)
 {
     unsigned n;
-    const struct decision *const *all = kv_decisions(w->c->g[g].kv, &n);
+    const struct kv_decision *const *all = kv_decisions(w->c->g[g].kv, &n);
 
     for (unsigned i = 0; i < n; i++) {
         struct txid id = all[i]->id;
@@ -225,7 +225,7 @@ void leader_ask(struct world *w, unsigned g)
 
     for (unsigned i = 0; i < n; i++) {
         struct txid id = all[i]->id;
-        const struct decision *d = kv_decision(w->c->g[id.gid].kv, &id);
+        const struct kv_decision *d = kv_decision(w->c->g[id.gid].kv, &id);
         if (all[i]->fate != FATE_PREPARED || (!d && attempt_find(w, &id)))
             continue;
         send_outcome(w, &id, g, d != NULL, d ? d->time : 0);

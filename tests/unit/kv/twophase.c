@@ -469,7 +469,7 @@ TEST(a_new_leader_finds_what_is_prepared_and_what_is_decided)
     assert_int_equal(records[1]->client, t.client);
     assert_non_null(kv_decision(t.c->g[0].kv, &one_id)); /* what became of it: COMMIT */
     assert_null(kv_decision(t.c->g[0].kv, &other));      /* ABORT, presumed */
-    const struct decision *const *decisions = kv_decisions(t.c->g[0].kv, &n);
+    const struct kv_decision *const *decisions = kv_decisions(t.c->g[0].kv, &n);
     assert_int_equal(n, 1);
     assert_int_equal(decisions[0]->n_gids, 1);
     assert_int_equal(decisions[0]->gids[0], 1);
