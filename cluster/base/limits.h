@@ -61,7 +61,7 @@
 
 /* Times. Ticks are what raft counts; the node's host calls node_tick each TICK_MS. */
 #define TICK_MS               20
-#define HEARTBEAT_TICKS       5  /* 100 ms */
+#define HEARTBEAT_TICKS       6  /* 120 ms: two frames each make 17 a second per pair of nodes */
 #define ELECTION_TICKS        30 /* 600 .. 1200 ms, drawn anew for each term */
 #define SESSION_TIMEOUT_MS    30000
 #define SESSION_KEEPALIVE_MS  5000

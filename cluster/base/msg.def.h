@@ -65,6 +65,10 @@ enum member_roles { MEMBER_VOTER = 1, MEMBER_LEAVING = 2, MEMBER_LEARNER = 4 };
 #define MEMBER_FIELDS(F, L)                                                                        \
     F(U32, node) F(U8, roles) F(U8, caught_up) F(U64, match) F(U64, heard_ms) F(BYTES, address)
 
+/* Flags as in RAFT_WIRE. */
+#define BEAT_ASK_FIELDS(F, L) F(U32, gid) F(U64, term) F(U64, commit) F(U64, read_round) F(U8, flags)
+#define BEAT_ANSWER_FIELDS(F, L)                                                                   \
+    F(U32, gid) F(U64, term) F(U64, index) F(U64, hint) F(U64, read_round) F(U32, promise) F(U8, flags)
 #define GROUP_MEMBER_FIELDS(F, L) F(U32, node)
 #define GROUP_PLACE_FIELDS(F, L)  F(U32, gid) L(group_member, members, VOTERS_MAX)
 #define GROUP_ID_FIELDS(F, L)     F(U32, gid)
@@ -93,6 +97,8 @@ enum member_roles { MEMBER_VOTER = 1, MEMBER_LEAVING = 2, MEMBER_LEARNER = 4 };
     X(member, MEMBER_FIELDS)                                                                       \
     X(group_member, GROUP_MEMBER_FIELDS)                                                           \
     X(group_place, GROUP_PLACE_FIELDS)                                                             \
+    X(beat_ask, BEAT_ASK_FIELDS)                                                                   \
+    X(beat_answer, BEAT_ANSWER_FIELDS)                                                             \
     X(group_id, GROUP_ID_FIELDS)                                                                   \
     X(shard_id, SHARD_ID_FIELDS)                                                                   \
     X(shard_row, SHARD_ROW_FIELDS)                                                                 \
@@ -154,12 +160,15 @@ enum hello_purpose { HELLO_MAIN = 0, HELLO_BULK = 1, HELLO_READ_ANYWHERE = 2 };
 #define LEADER_MOVE_FIELDS(F, L) F(U32, gid) F(U32, node)
 
 /* Raft between nodes: several messages of several groups may share a frame's round, not a frame.
- * reject: bit 0 that itself, bit 1 a VOTE's transfer flag, bit 3 an answer's suspect flag. hint_term:
- * of a HEARTBEAT_RESP its promise, in ticks. */
+ * reject: bit 0 that itself, bit 1 a VOTE's transfer flag, bit 3 an answer's suspect flag, bit 4 a
+ * heartbeat's or its answer's urgent flag. hint_term: of a HEARTBEAT_RESP its promise, in ticks. */
 #define RAFT_WIRE_FIELDS(F, L)                                                                     \
     F(U32, gid) F(U8, type) F(U32, from) F(U32, to) F(U64, term) F(U64, index) F(U64, log_term)    \
     F(U64, commit) F(U8, reject) F(U64, hint) F(U64, hint_term) F(U64, read_round)                 \
     L(raft_wire_entry, entries, APPEND_ENTRIES_MAX)
+/* Raft's heartbeats and the answers to them, of all groups between two nodes (cluster/node/beat.h). */
+#define BEAT_FIELDS(F, L)                                                                          \
+    L(beat_ask, asks, GROUPS_MAX + 1) L(beat_answer, answers, GROUPS_MAX + 1)
 /* A piece of a snapshot's byte stream (files one after another, see cluster/node/snapshot.h). The
  * receiver answers with the offset it has durably taken, which is also how a transfer resumes. */
 #define SNAP_CHUNK_FIELDS(F, L)                                                                    \
@@ -268,6 +277,7 @@ enum config_op { CONFIG_JOIN = 1, CONFIG_LEAVE = 2, CONFIG_MOVE = 3, CONFIG_REBA
     X(node_status_reply, 23, NODE_STATUS_REPLY_FIELDS)                                             \
     X(leader_move, 24, LEADER_MOVE_FIELDS)                                                         \
     X(raft_wire, 30, RAFT_WIRE_FIELDS)                                                             \
+    X(beat, 33, BEAT_FIELDS)                                                                       \
     X(snap_chunk, 31, SNAP_CHUNK_FIELDS)                                                           \
     X(snap_ack, 32, SNAP_ACK_FIELDS)                                                               \
     X(fetch, 40, FETCH_FIELDS)                                                                     \

@@ -121,6 +121,7 @@ static int open_core(struct group *g, const struct raft_restore *restore, struct
         .id = n->config.id,
         .election_ticks = n->config.election_ticks,
         .heartbeat_ticks = n->config.heartbeat_ticks,
+        .beats = true,
         .apply_bytes_max = APPLY_BYTES_MAX,
         .rng = n->env.rng,
         .conf = place_first_conf(g),
@@ -301,6 +302,8 @@ void group_tick(struct group *g)
         return;
     group_clock(g);
     raft_tick(g->raft);
+    if (beat_is_due(g->node))
+        raft_beat(g->raft);
     campaign_at_start(g);
     membership_tick(g);
     waits_tick(g->waits);

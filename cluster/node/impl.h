@@ -43,7 +43,9 @@ struct request;
 struct node_counters {
     uint64_t rounds, log_syncs, entries_applied, reads, proposals, refused;
     uint64_t lease_reads, follower_reads; /* answered so */
-    uint64_t raft_sent, raft_dropped, raft_received;
+    uint64_t sent[RAFT_REPAIR_RESP + 1]; /* frames of one raft message, by its type */
+    uint64_t beats_sent, beats_received; /* frames */
+    uint64_t raft_dropped, raft_received;
     uint64_t snapshots_sent, snapshots_installed, flushes;
 };
 
@@ -60,6 +62,7 @@ struct node {
     struct arena memory, scratch, round;
     struct enc out;
     uint64_t now; /* ticks since creation: what the node's own times go by */
+    bool beat_due, beat_urgent; /* beat.c: the round sends heartbeats; somebody waits for one */
     uint64_t created_ns;
     unsigned promised_ticks; /* promise.h */
     bool promises_old;       /* promise.h: there are files to remove */

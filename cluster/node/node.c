@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The process: what it opens at start, the round over all groups, the one log write, time. */
+#include "cluster/node/beat.h"
 #include "cluster/node/compact.h"
 #include "cluster/node/conn.h"
 #include "cluster/node/group.h"
@@ -324,6 +325,7 @@ void node_round(struct node *n)
     }
     GPtrArray *turn = table_turn(n);
     each(turn, group_collect);
+    beats_send(n);
     log_submit(n);
     each(turn, group_apply);
     table_again(n);
@@ -332,6 +334,7 @@ void node_round(struct node *n)
     arena_reset(&n->round);
     turn = table_turn(n);
     each(turn, group_collect);
+    beats_send(n);
     each(turn, group_apply);
     table_again(n);
 }
@@ -342,7 +345,7 @@ bool node_has_work(const struct node *n)
         return true;
     if (n->starting)
         return false;
-    return table_have_work(n);
+    return n->beat_due || table_have_work(n);
 }
 
 /* --- time ------------------------------------------------------------------------------------- */
@@ -380,6 +383,7 @@ void node_tick(struct node *n)
     arena_reset(&n->round);
     if (!n->starting) {
         place_tick(n);
+        n->beat_due |= beat_is_due(n);
         table_each(n, group_tick);
     }
     leave_tick(n);

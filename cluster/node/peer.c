@@ -299,6 +299,7 @@ void peer_closed(struct conn *c)
     if (p->link == c) {
         p->link = NULL;
         p->missed_at = n->now;
+        beat_drop(p);
     }
     if (p->dialing == c) {
         p->dialing = NULL;
@@ -321,6 +322,10 @@ void peer_send_raft(struct node *n, uint32_t gid, const struct raft_msg *m)
         n->counters.raft_dropped++;
         return;
     }
+    if (beat_takes(m)) {
+        beat_put(n, p, gid, m);
+        return;
+    }
     /* Entries stop at half of the queue's bound, so that heartbeats and votes still find room. */
     struct net_conn *nc = p->link->net;
     if (m->n_entries > 0 && nc->net->ops->queued(nc) > CONN_OUT_BYTES_MAX / 2) {
@@ -332,7 +337,7 @@ void peer_send_raft(struct node *n, uint32_t gid, const struct raft_msg *m)
     if (conn_send(p->link, enc_view(&n->out)) < 0)
         n->counters.raft_dropped++;
     else
-        n->counters.raft_sent++;
+        n->counters.sent[m->type]++;
 }
 
 static bool reach_majority(const struct node *n, const raft_id *ids, unsigned count)

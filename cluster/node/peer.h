@@ -16,11 +16,12 @@
  * incarnation under which the node was first met; a data directory that was made anew under an old
  * id has forgotten its votes and must not be heard (DESIGN 3.5).
  *
- * Raft messages are dropped when there is no link or its queue is over its bound: the core repeats.
+ * Heartbeats and their answers wait for each other (beat.h). Raft messages are dropped when there
+ * is no link or its queue is over its bound: the core repeats.
  */
 #pragma once
 
-#include "cluster/node/impl.h"
+#include "cluster/node/beat.h"
 
 struct peer {
     uint32_t id;
@@ -33,6 +34,7 @@ struct peer {
     unsigned failures;    /* dials that failed in a row */
     uint64_t heard_at;    /* tick of the last frame on any link; 0: never */
     bool reported;        /* its absence was logged */
+    struct beats beats;   /* what waits for it */
 };
 
 /* From config: all that it names but this node. -ERR_CONFIG. */

@@ -351,6 +351,17 @@ static int on_raft(struct conn *c, uint64_t id, struct bytes body)
     return 0;
 }
 
+static int on_beat(struct conn *c, uint64_t id, struct bytes body)
+{
+    struct node *n = c->node;
+    struct msg_beat m;
+    if (dec_beat(body, &n->scratch, &m) < 0)
+        return MALFORMED;
+    if (n->starting)
+        return 0;
+    return beat_receive(n, c->peer, &m) < 0 ? MALFORMED : 0;
+}
+
 static int on_snap_chunk(struct conn *c, uint64_t id, struct bytes body)
 {
     struct msg_snap_chunk m;
@@ -403,6 +414,7 @@ static const struct service services[] = {
     {MSG_group_create, MAY(ROLE_ADMIN), false, on_group_create},
     {MSG_groups, ANYONE, false, on_groups},
     {MSG_raft_wire, MAY(ROLE_NODE), true, on_raft},
+    {MSG_beat, MAY(ROLE_NODE), true, on_beat},
     {MSG_snap_chunk, MAY(ROLE_NODE), true, on_snap_chunk},
     {MSG_snap_ack, MAY(ROLE_NODE), true, on_snap_ack},
 };

@@ -112,6 +112,20 @@ static void fill_group(struct node *n, struct group *g, struct group_status *ret
     fill_members(n, g, ret);
 }
 
+/* "sent_append": frames by what is in them. */
+static uint32_t fill_sent(struct node *n, struct counter *ret, uint32_t count, uint32_t max)
+{
+    for (unsigned i = 1; i < ARRAY_LEN(n->counters.sent) && count < max; i++) {
+        if (i == RAFT_HEARTBEAT || i == RAFT_HEARTBEAT_RESP)
+            continue; /* they are in beats */
+        char *name = arena_printf(&n->scratch, "sent_%s", raft_msg_name((enum raft_msg_type)i));
+        for (char *p = name; *p; p++)
+            *p = g_ascii_tolower(*p);
+        ret[count++] = (struct counter){bytes_str(name), n->counters.sent[i]};
+    }
+    return count;
+}
+
 static uint32_t fill_counters(struct node *n, struct counter *ret, uint32_t max)
 {
     const struct node_counters *c = &n->counters;
@@ -134,7 +148,8 @@ static uint32_t fill_counters(struct node *n, struct counter *ret, uint32_t max)
         {"waits", waits},
         {"connections", g_queue_get_length(&n->conn_list)},
         {"request_bytes", n->request_bytes},
-        {"raft_sent", c->raft_sent},
+        {"beats_sent", c->beats_sent},
+        {"beats_received", c->beats_received},
         {"raft_received", c->raft_received},
         {"raft_dropped", c->raft_dropped},
         {"flushes", c->flushes},
@@ -144,7 +159,7 @@ static uint32_t fill_counters(struct node *n, struct counter *ret, uint32_t max)
     uint32_t count = 0;
     for (size_t i = 0; i < ARRAY_LEN(all) && count < max; i++)
         ret[count++] = (struct counter){bytes_str(all[i].name), all[i].value};
-    return count;
+    return fill_sent(n, ret, count, max);
 }
 
 void serve_node_status(struct conn *c, uint64_t id)

@@ -2,7 +2,28 @@
 #include "cluster/node/wire.h"
 
 /* The bits of `reject`. */
-enum { WIRE_REJECT = 1, WIRE_TRANSFER = 2, WIRE_SUSPECT = 8, WIRE_FLAGS = 11 };
+enum {
+    WIRE_REJECT = 1,
+    WIRE_TRANSFER = 2,
+    WIRE_SUSPECT = 8,
+    WIRE_URGENT = 16,
+    WIRE_FLAGS = WIRE_REJECT | WIRE_TRANSFER | WIRE_SUSPECT | WIRE_URGENT
+};
+
+uint8_t wire_flags(const struct raft_msg *m)
+{
+    return (uint8_t)((m->reject ? WIRE_REJECT : 0) | (m->transfer ? WIRE_TRANSFER : 0) |
+                     (m->suspect ? WIRE_SUSPECT : 0) | (m->urgent ? WIRE_URGENT : 0));
+}
+
+bool wire_set_flags(struct raft_msg *m, uint8_t flags)
+{
+    m->reject = flags & WIRE_REJECT;
+    m->transfer = flags & WIRE_TRANSFER;
+    m->suspect = flags & WIRE_SUSPECT;
+    m->urgent = flags & WIRE_URGENT;
+    return (flags & ~(unsigned)WIRE_FLAGS) == 0;
+}
 
 /* A HEARTBEAT_RESP's promise goes in `hint_term`, which it does not use. */
 static uint64_t hint_term(const struct raft_msg *m)
@@ -21,8 +42,7 @@ void wire_put_raft(struct enc *e, struct arena *a, uint32_t gid, const struct ra
         .index = m->index,
         .log_term = m->log_term,
         .commit = m->commit,
-        .reject = (uint8_t)((m->reject ? WIRE_REJECT : 0) | (m->transfer ? WIRE_TRANSFER : 0) |
-                            (m->suspect ? WIRE_SUSPECT : 0)),
+        .reject = wire_flags(m),
         .hint = m->hint,
         .hint_term = hint_term(m),
         .read_round = m->read_round,
@@ -77,9 +97,6 @@ int wire_get_raft(const struct msg_raft_wire *w, struct arena *a, struct raft_ms
         .index = w->index,
         .log_term = w->log_term,
         .commit = w->commit,
-        .reject = w->reject & WIRE_REJECT,
-        .transfer = w->reject & WIRE_TRANSFER,
-        .suspect = w->reject & WIRE_SUSPECT,
         .promise = answer ? (unsigned)MIN(w->hint_term, UINT_MAX) : 0,
         .hint = w->hint,
         .hint_term = answer ? 0 : w->hint_term,
@@ -87,6 +104,7 @@ int wire_get_raft(const struct msg_raft_wire *w, struct arena *a, struct raft_ms
         .entries = entries,
         .n_entries = w->n_entries,
     };
+    (void)wire_set_flags(ret, w->reject);
     return 0;
 }
 

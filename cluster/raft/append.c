@@ -4,19 +4,21 @@
 
 /* --- leader --------------------------------------------------------------------------------- */
 
-void raft_send_heartbeat(struct raft *r, raft_id to)
+void raft_send_heartbeat(struct raft *r, raft_id to, bool urgent)
 {
     struct raft_msg m = {.type = RAFT_HEARTBEAT,
                          .to = to,
                          .term = r->hard.term,
                          .commit = MIN(raft_member(r, to)->match, r->commit),
-                         .read_round = r->read_round};
+                         .read_round = r->read_round,
+                         .urgent = urgent};
 
     for (unsigned i = 0; i < r->out->len; i++) { /* one that has not left yet says it as well */
         struct raft_msg *o = &g_array_index(r->out, struct raft_msg, i);
         if (o->type == m.type && o->to == to && o->term == m.term) {
             o->commit = m.commit;
             o->read_round = m.read_round;
+            o->urgent |= urgent;
             return;
         }
     }
@@ -48,6 +50,16 @@ static bool must_step_down(struct raft *r)
            raft_hand_over(r, expired);
 }
 
+static void send_heartbeats(struct raft *r)
+{
+    if (r->lease)
+        raft_round_begin(r);
+    for (unsigned i = 0; i < r->n_members; i++)
+        if (r->members[i].id != r->id)
+            raft_send_heartbeat(r, r->members[i].id, false);
+    raft_transfer_tell(r);
+}
+
 void raft_lead_tick(struct raft *r)
 {
     for (unsigned i = 0; i < r->n_members; i++)
@@ -56,15 +68,16 @@ void raft_lead_tick(struct raft *r)
         raft_become_follower(r, r->hard.term, RAFT_NONE);
         return;
     }
-    if (++r->heartbeat_elapsed < r->heartbeat_ticks)
+    if (r->beats || ++r->heartbeat_elapsed < r->heartbeat_ticks)
         return;
     r->heartbeat_elapsed = 0;
-    if (r->lease)
-        raft_round_begin(r);
-    for (unsigned i = 0; i < r->n_members; i++)
-        if (r->members[i].id != r->id)
-            raft_send_heartbeat(r, r->members[i].id);
-    raft_transfer_tell(r);
+    send_heartbeats(r);
+}
+
+void raft_beat(struct raft *r)
+{
+    if (r->beats && r->role == RAFT_LEADER)
+        send_heartbeats(r);
 }
 
 void raft_lead_on(struct raft *r)
@@ -206,7 +219,8 @@ void raft_handle_heartbeat_resp(struct raft *r, const struct raft_msg *m)
         return;
     if (m->hint > p->match) /* the acknowledgement was lost, or overtaken */
         acked(r, p, m->hint);
-    progress_heard(p, m->index, r->heartbeat_ticks, r->election_ticks);
+    /* What it says may be one heartbeat old if it was kept back. */
+    progress_heard(p, m->index, r->heartbeat_ticks * (r->beats ? 2 : 1), r->election_ticks);
     if (m->read_round > p->read_acked) {
         p->read_acked = m->read_round;
         if (m->promise >= r->election_ticks)
@@ -304,5 +318,6 @@ void raft_handle_heartbeat(struct raft *r, const struct raft_msg *m)
                                    .promise = r->lease ? r->election_ticks : 0,
                                    .index = r->matched,
                                    .hint = promised ? MIN(r->matched, r->persisted) : 0,
-                                   .read_round = m->read_round});
+                                   .read_round = m->read_round,
+                                   .urgent = m->urgent});
 }

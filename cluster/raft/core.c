@@ -83,6 +83,7 @@ int raft_create(const struct raft_config *config, const struct raft_restore *fro
     r->id = config->id;
     r->election_ticks = config->election_ticks;
     r->heartbeat_ticks = config->heartbeat_ticks;
+    r->beats = config->beats;
     r->apply_bytes_max = config->apply_bytes_max;
     r->rng = config->rng;
     r->lease = config->lease;

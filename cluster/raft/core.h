@@ -70,6 +70,7 @@ struct raft {
     raft_index conf_index;
     GArray *confs; /* struct conf_at: of the log's base, and of its CONF entries */
     unsigned election_ticks, heartbeat_ticks;
+    bool beats; /* raft_config */
     uint64_t apply_bytes_max;
     struct rng *rng; /* borrowed */
 
@@ -181,7 +182,7 @@ void raft_handle_append(struct raft *r, const struct raft_msg *m);
 void raft_handle_append_resp(struct raft *r, const struct raft_msg *m);
 void raft_handle_heartbeat(struct raft *r, const struct raft_msg *m);
 void raft_handle_heartbeat_resp(struct raft *r, const struct raft_msg *m);
-void raft_send_heartbeat(struct raft *r, raft_id to);
+void raft_send_heartbeat(struct raft *r, raft_id to, bool urgent);
 void raft_add_entry(struct raft *r, enum raft_entry_type type, struct buf *data, uint64_t now_ns);
 bool raft_may_compose(const struct raft *r);
 void raft_compose(struct raft *r); /* everything that may be sent to everybody, now */

@@ -100,6 +100,12 @@ static void put_suspect(GString *s, const struct raft_msg *m)
         g_string_append(s, " suspect");
 }
 
+static void put_urgent(GString *s, const struct raft_msg *m)
+{
+    if (m->urgent)
+        g_string_append(s, " urgent");
+}
+
 void raft_print_msg(GString *s, const struct raft_msg *m)
 {
     g_string_append_printf(s, "%u->%u %s", m->from, m->to, raft_msg_name(m->type));
@@ -129,6 +135,7 @@ void raft_print_msg(GString *s, const struct raft_msg *m)
     case RAFT_HEARTBEAT:
         put(s, "commit", m->commit);
         put(s, "round", m->read_round);
+        put_urgent(s, m);
         break;
     case RAFT_HEARTBEAT_RESP:
         put(s, "received", m->index);
@@ -137,6 +144,7 @@ void raft_print_msg(GString *s, const struct raft_msg *m)
         if (m->promise)
             g_string_append_printf(s, " promise=%u", m->promise);
         put_suspect(s, m);
+        put_urgent(s, m);
         break;
     case RAFT_TIMEOUT_NOW:
         break;

@@ -100,6 +100,7 @@ struct raft_msg {
     bool reject;
     bool transfer; /* VOTE: the leader asked for this election, hear of it though you hear the
                       leader */
+    bool urgent;   /* HEARTBEAT, HEARTBEAT_RESP: a read waits for it (raft_config.beats) */
     bool suspect;  /* APPEND_RESP, HEARTBEAT_RESP: count this for nothing (raft_restore.suspect) */
     unsigned promise; /* HEARTBEAT_RESP: I vote for nobody for so many ticks (lease.c); 0: I may */
     raft_index hint;  /* rejecting APPEND_RESP: fast conflict back-up (paper 5.3, end);
@@ -188,8 +189,12 @@ struct raft_config {
      * in it, and hears the truth from the log. */
     struct raft_conf conf;
     unsigned election_ticks, heartbeat_ticks; /* election time-out is drawn from [e, 2e) */
-    uint64_t apply_bytes_max;                 /* bound of one ready's `apply` */
-    struct rng *rng;                          /* borrowed */
+    /* The host says when heartbeats are due (raft_beat), each heartbeat_ticks, so that those of all
+     * its groups fall on one tick. It may keep heartbeats and their answers back until then, but
+     * for urgent ones. */
+    bool beats;
+    uint64_t apply_bytes_max; /* bound of one ready's `apply` */
+    struct rng *rng;          /* borrowed */
     /* Reads by leader lease (dissertation 6.4.1). lease_drift_ticks: by how many ticks any two
      * nodes' clocks may differ over an election time-out; at most election_ticks - 2. What the host
      * owes for it is raft_clock. A leader counts only voters that have the option too, and no
@@ -241,6 +246,8 @@ void raft_destroy(struct raft *r);
 /* Counts for every time-out. A host that was stopped itself may leave ticks out: it read no input
  * meanwhile, so what it did not hear says nothing of the others. */
 void raft_tick(struct raft *r);
+/* Leader: a heartbeat to each member. Nothing elsewhere, and without raft_config.beats. */
+void raft_beat(struct raft *r);
 /* Counts for leases alone, which end whether this process runs or not: so many ticks have passed
  * since the core was made, by a clock that never stops nor jumps (a smaller number than before is
  * ignored). With the lease option the host reads that clock, and tells, before each raft_step

@@ -52,7 +52,7 @@ void raft_reads_begin(struct raft *r)
     g_array_set_size(r->reads_waiting, 0);
     for (unsigned i = 0; i < r->n_members; i++)
         if (r->members[i].id != r->id && quorum_is_voter(&r->conf, r->members[i].id))
-            raft_send_heartbeat(r, r->members[i].id);
+            raft_send_heartbeat(r, r->members[i].id, true);
     raft_reads_confirm(r); /* a group of one has confirmed it already */
 }
 

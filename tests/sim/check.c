@@ -152,6 +152,19 @@ static void note_chunk(struct sim_node *sn, struct bytes body)
     sn->snap_asked = 0;
 }
 
+static void check_beat(struct sim_node *sn, struct bytes body)
+{
+    struct arena a = {0};
+    struct msg_beat m;
+    if (dec_beat(body, &a, &m) == 0) {
+        sn->traffic.asks += m.n_asks > 0;
+        for (uint32_t i = 0; i < m.n_answers; i++)
+            if (m.answers[i].gid == 0 && m.answers[i].hint > 0)
+                promise_entries(sn, m.answers[i].term, m.answers[i].hint);
+    }
+    arena_finish(&a);
+}
+
 void check_sent(struct sim_node *sn, struct bytes bytes)
 {
     struct arena a = {0};
@@ -163,6 +176,11 @@ void check_sent(struct sim_node *sn, struct bytes bytes)
     if (f.type == MSG_snap_chunk) {
         sn->traffic.snap_bytes += bytes.n;
         note_chunk(sn, f.body);
+    }
+    if (f.type == MSG_beat) {
+        sn->traffic.frames++;
+        sn->traffic.bytes += bytes.n;
+        check_beat(sn, f.body);
     }
     if (f.type != MSG_raft_wire || dec_raft_wire(f.body, &a, &m) < 0)
         return;

@@ -5,7 +5,7 @@
 #include "tests/sim/disk.h"
 #include "tests/sim/sim.h"
 
-#define CATCH_UP_TICKS 5 /* as host_uv.c */
+#define CATCH_UP_TICKS HEARTBEAT_TICKS /* as host_uv.c */
 
 /* Nodes that died inside their own code: nobody can free them, they stay reachable. */
 static GPtrArray *graveyard;

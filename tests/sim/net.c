@@ -408,9 +408,12 @@ static bool is_answer(struct bytes frame)
 {
     struct frame f;
     size_t used;
+    if (frame_parse(frame, &f, &used) < 0 || f.body.n <= 4)
+        return false;
+    if (f.type == MSG_beat)
+        return get_le32(f.body.p) == 0; /* no heartbeats, so answers to some */
     /* gid, type */
-    return frame_parse(frame, &f, &used) == 0 && f.body.n > 4 &&
-           (f.body.p[4] == RAFT_APPEND_RESP || f.body.p[4] == RAFT_HEARTBEAT_RESP ||
+    return (f.body.p[4] == RAFT_APPEND_RESP || f.body.p[4] == RAFT_HEARTBEAT_RESP ||
             f.body.p[4] == RAFT_VOTE_RESP || f.body.p[4] == RAFT_PREVOTE_RESP);
 }
 
@@ -419,7 +422,8 @@ static bool meddle(struct sim *s, struct sim_conn *to, struct bytes frame)
 {
     const struct profile *p = &s->profile;
     struct rng *r = &s->net_rng;
-    if (s->quiet || to->at == 0 || to->far == 0 || frame_type(frame) != MSG_raft_wire)
+    unsigned type = frame_type(frame);
+    if (s->quiet || to->at == 0 || to->far == 0 || (type != MSG_raft_wire && type != MSG_beat))
         return false;
     if (rng_chance(r, p->raft_drop)) {
         s->counters.frames_lost++;

@@ -241,11 +241,22 @@ TEST(random_messages_of_a_member_end_no_process)
                                        .id = rng_below(&rng, 3),
                                        .offset = rng_below(&rng, 3),
                                        .data = bytes_str("stuff")};
-        unsigned what = (unsigned)rng_below(&rng, 10);
+        struct beat_ask ask = {.gid = (uint32_t)rng_below(&rng, 3),
+                               .term = rng_below(&rng, 12),
+                               .commit = rng_below(&rng, 30),
+                               .flags = (uint8_t)rng_below(&rng, 32)};
+        struct beat_answer answer = {.gid = (uint32_t)rng_below(&rng, 3),
+                                     .term = rng_below(&rng, 12),
+                                     .index = rng_below(&rng, 30),
+                                     .flags = (uint8_t)rng_below(&rng, 32)};
+        struct msg_beat beat = {1, &ask, 1, &answer};
+        unsigned what = (unsigned)rng_below(&rng, 11);
         if (what == 0)
             CLIENT_ASK(k, snap_ack, &ack);
         else if (what == 1)
             CLIENT_ASK(k, snap_chunk, &chunk);
+        else if (what == 2)
+            CLIENT_ASK(k, beat, &beat);
         else
             CLIENT_ASK(k, raft_wire, &m);
         cluster_run(c, i % 8 == 0);

@@ -100,14 +100,15 @@ TEST(membership_comes_back_as_it_was)
 
 TEST(flags_travel_beside_a_refusal)
 {
-    for (unsigned bits = 0; bits < 8; bits++) {
+    for (unsigned bits = 0; bits < 16; bits++) {
         struct arena a = {0};
         struct enc e = {0};
         const struct raft_msg m = {.type = RAFT_VOTE,
                                    .term = 4,
                                    .reject = bits & 1,
                                    .transfer = bits & 2,
-                                   .suspect = bits & 4};
+                                   .suspect = bits & 4,
+                                   .urgent = bits & 8};
         struct raft_msg got;
         wire_put_raft(&e, &a, 17, &m);
         struct msg_raft_wire w = decoded(&e, &a);
@@ -115,9 +116,10 @@ TEST(flags_travel_beside_a_refusal)
         assert_int_equal(got.reject, m.reject);
         assert_int_equal(got.transfer, m.transfer);
         assert_int_equal(got.suspect, m.suspect);
+        assert_int_equal(got.urgent, m.urgent);
         w.reject = 4;
         T_ERR(ERR_INVALID, wire_get_raft(&w, &a, &got));
-        w.reject = 16;
+        w.reject = 32;
         T_ERR(ERR_INVALID, wire_get_raft(&w, &a, &got));
         arena_finish(&a);
         enc_finish(&e);
