@@ -48,6 +48,8 @@ static int ask_leader(struct ctl *ctl, struct client *c, const struct msg_leader
         int err = ask(ctl, c, node, m, ret);
         if (err < 0)
             continue;
+        if (ret->status == ERR_WRONG_GROUP && i < n)
+            continue; /* no replica there */
         if (ret->status != ERR_NOT_LEADER)
             return 0;
         named = ret->leader != node ? ret->leader : 0;

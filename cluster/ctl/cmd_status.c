@@ -7,6 +7,7 @@
 #include "cluster/ctl/ctl.h"
 #include "cluster/ctl/json.h"
 #include "cluster/ctl/members.h"
+#include "cluster/ctl/status_groups.h"
 
 /* A voter counts as up when the leader heard it within this; when we could not reach it ourselves,
  * only if that was at its last heartbeats. */
@@ -39,6 +40,8 @@ struct status {
     unsigned n_up;               /* voters that the leader hears, itself included */
     bool quorum;
     struct members members; /* as the leader says; empty if nobody does */
+    struct status_node nodes[NODES_MAX];
+    struct status_groups groups; /* besides group 0 */
 };
 
 /* --- asking ------------------------------------------------------------------------------------
@@ -153,6 +156,11 @@ static void collect(struct status *s, unsigned timeout_s)
         if (!pthread_equal(s->answers[i].thread, pthread_self()))
             pthread_join(s->answers[i].thread, NULL);
     judge(s, timeout_s * 1000);
+    for (unsigned i = 0; i < s->n; i++) {
+        const struct answer *a = &s->answers[i];
+        s->nodes[i] = (struct status_node){a->node, a->error == 0 ? &a->reply : NULL};
+    }
+    status_groups_make(&s->groups, s->nodes, s->n, HEARD_MS_MAX);
 }
 
 /* --- for people --------------------------------------------------------------------------------
@@ -280,6 +288,9 @@ static void print_text(const struct status *s)
             printf("%-13s %s", "unreachable", a->msg.text);
         putchar('\n');
     }
+    g_autoptr(GString) groups = g_string_new(NULL);
+    status_groups_text(&s->groups, groups);
+    fputs(groups->str, stdout);
 }
 
 /* --- for programs ------------------------------------------------------------------------------
@@ -403,6 +414,7 @@ static void print_json(const struct status *s)
     json_printf_string(&j, "cluster", "%016" PRIx64, client_cluster(s->client));
     json_open(&j, "groups", '[');
     json_group(&j, s);
+    status_groups_json(&s->groups, &j);
     json_close(&j, ']');
     json_open(&j, "nodes", '[');
     for (unsigned i = 0; i < s->n; i++)
@@ -437,7 +449,9 @@ int cmd_status(struct ctl *ctl, const struct ctl_command *self, int argc, char *
         print_json(&s);
     else
         print_text(&s);
-    int status = s.leader && s.quorum ? CTL_OK : CTL_FAILED;
+    bool well = s.leader && s.quorum && status_groups_well(&s.groups);
+    int status = well ? CTL_OK : CTL_FAILED;
+    status_groups_finish(&s.groups);
     for (unsigned i = 0; i < s.n; i++) {
         arena_finish(&s.answers[i].arena);
         buf_unref(s.answers[i].buf);

@@ -37,6 +37,8 @@ static const char *table_name(uint8_t table)
         return "sessions being fenced";
     case TABLE_TOUCHED:
         return "keys touched during a move";
+    case TABLE_GROUP:
+        return "groups";
     }
     return "another table";
 }
@@ -241,11 +243,12 @@ static void json_replica(struct json *j, const struct compare_replica *r)
     json_close(j, '}');
 }
 
-char *compare_json(const struct compare *c, uint64_t index)
+char *compare_json(const struct compare *c, uint32_t gid, uint64_t index)
 {
     struct json j;
     json_init(&j);
     json_open(&j, NULL, '{');
+    json_number(&j, "gid", gid);
     json_number(&j, "index", index);
     json_bool(&j, "agree", c->differences->len == 0 && compare_checked(c) == c->n);
     json_open(&j, "replicas", '[');

@@ -6,4 +6,4 @@
 
 /* Lines; to be freed with g_free. */
 char *compare_text(const struct compare *c, uint64_t index);
-char *compare_json(const struct compare *c, uint64_t index); /* one object */
+char *compare_json(const struct compare *c, uint32_t gid, uint64_t index); /* one object */

@@ -53,6 +53,10 @@ static const struct ctl_command commands[] = {
      "node replace nOLD nNEW=HOST:PORT      add the new one, then remove the old one\n"
      "An interrupted command is given again and goes on. --timeout is 60 if not given.",
      cmd_node},
+    {"group", "create [--gid N] [--count N] [--members LIST]", "make groups",
+     "Returns when they are made and led. Members are 3 nodes with the fewest replicas if not "
+     "given.\nA gid is not used again, and at the moment groups besides group 0 hold no shards.",
+     cmd_group},
     {"version", "", "print the version", NULL, cmd_version},
 };
 

@@ -135,18 +135,29 @@ int members_ask(struct client *c, uint64_t deadline_ns, struct members *ret, str
     return ask_leader(c, deadline_ns, ask_members, ret, msg);
 }
 
-static int ask_change(void *arg, struct client *c, uint32_t node, unsigned timeout_ms,
-                      struct verdict *ret, struct errmsg *msg)
+struct told {
+    unsigned type;
+    struct bytes body;
+};
+
+static int ask_told(void *arg, struct client *c, uint32_t node, unsigned timeout_ms,
+                    struct verdict *ret, struct errmsg *msg)
 {
-    struct enc *e = arg;
+    const struct told *t = arg;
     struct buf *b = NULL;
     unsigned type = 0;
-    int err =
-        client_ask_node_msg(c, node, MSG_member_change, enc_view(e), timeout_ms, &type, &b, msg);
+    int err = client_ask_node_msg(c, node, t->type, t->body, timeout_ms, &type, &b, msg);
     if (err == 0)
         ret->status = read_status(b, &ret->leader, msg);
     buf_unref(b);
     return err;
+}
+
+int members_tell(struct client *c, unsigned type, struct bytes body, uint64_t deadline_ns,
+                 struct errmsg *msg)
+{
+    struct told t = {type, body};
+    return ask_leader(c, deadline_ns, ask_told, &t, msg);
 }
 
 int members_change(struct client *c, enum member_op op, uint32_t node, const char *address,
@@ -159,5 +170,5 @@ int members_change(struct client *c, enum member_op op, uint32_t node, const cha
         .address = bytes_str(address),
     };
     enc_member_change(&e, &m);
-    return ask_leader(c, deadline_ns, ask_change, &e, msg);
+    return members_tell(c, MSG_member_change, enc_view(&e), deadline_ns, msg);
 }

@@ -27,6 +27,11 @@ NODISCARD int members_ask_node(struct client *c, uint32_t node, unsigned timeout
 /* A string in the arena; "" for a node that is not among them. */
 const char *members_address(const struct members *m, uint32_t node);
 
+/* A request that is answered by a status, to whoever leads group 0: its verdict and text. An answer
+ * that was lost is asked for again. -ERR_UNREACHABLE: no leader until the deadline. */
+NODISCARD int members_tell(struct client *c, unsigned type, struct bytes body, uint64_t deadline_ns,
+                           struct errmsg *msg);
+
 /* The leader's verdict: 0, done or so already; its error and text. An answer that was lost is asked
  * for again, which is harmless. -ERR_UNREACHABLE: no leader until the deadline. */
 NODISCARD int members_change(struct client *c, enum member_op op, uint32_t node,

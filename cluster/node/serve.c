@@ -289,7 +289,7 @@ static int on_leader_move(struct conn *c, uint64_t id, struct bytes body)
     if (!r)
         conn_answer_status(n, c->token, id, -ERR_BUSY, 0, "too many requests are under way");
     else if (!g)
-        request_fail(r, -ERR_NOT_FOUND, 0, "there is no such group");
+        request_fail(r, -ERR_WRONG_GROUP, 0, "there is no such group");
     else
         move_leader(g, r, m.node);
     return 0;

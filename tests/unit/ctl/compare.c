@@ -336,7 +336,7 @@ TEST(programs_get_the_same_as_one_object)
     game_init(&g, 3, 100);
     put(&g, 2, "\0\7", DATA, "k00050", NULL);
     run(&g);
-    g_autofree char *text = compare_json(&g.c, INDEX);
+    g_autofree char *text = compare_json(&g.c, 0, INDEX);
     T_CONTAINS(text, "\"agree\": false");
     T_CONTAINS(text, "\"key\": \"7:k00050\",\n          \"odd\": [\n            2\n          ]");
     game_finish(&g);
