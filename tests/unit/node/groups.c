@@ -153,6 +153,38 @@ TEST(a_crash_at_any_moment_of_the_making_leaves_something_to_go_on_from)
     }
 }
 
+/* Group 0's state store had it on the disk before the replica was made. */
+TEST(a_node_that_is_alone_after_a_restart_has_its_replicas_all_the_same)
+{
+    struct cluster *c = serving(3);
+    struct raft_status s;
+    unsigned one = cluster_leader(c) % 3 + 1;
+    MADE(c, 5, "123");
+    EVENTUALLY(c, has(c, one, 5));
+    EVENTUALLY(c, node_group_status(c->nodes[one - 1].node, 5, &s) && s.applied > 0);
+    cluster_kill(c, one);
+    cluster_cut_off(c, one, true);
+    cluster_start(c, one);
+    assert_true(has(c, one, 5));
+    cluster_destroy(c);
+}
+
+TEST(a_group_is_made_when_its_entry_is_committed_and_not_before)
+{
+    struct cluster *c = serving(3);
+    unsigned leader = cluster_leader(c);
+    struct test_client *k = client_connect(c, leader, ROLE_ADMIN, false);
+    cluster_cut_off(c, leader, true);
+    uint64_t id = ask(k, 5, "123");
+    cluster_run(c, HEARTBEAT_TICKS);
+    assert_false(client_has(k, id));
+    assert_false(has(c, leader, 5));
+    cluster_cut_off(c, leader, false);
+    assert_int_not_equal(status_of(c, client_wait(k, id)).status, ERR_INVALID);
+    client_hang_up(k);
+    cluster_destroy(c);
+}
+
 TEST(a_node_that_was_down_makes_its_replica_when_it_is_back)
 {
     struct cluster *c = serving(3);
@@ -312,6 +344,8 @@ T_MAIN(T(a_new_group_has_replicas_where_it_was_asked_for_and_a_leader),
        T(leaders_of_many_groups_are_spread_over_the_nodes), T(a_group_of_one_node_is_led_by_it),
        T(all_groups_come_back_after_all_nodes_were_killed),
        T(a_crash_at_any_moment_of_the_making_leaves_something_to_go_on_from),
+       T(a_node_that_is_alone_after_a_restart_has_its_replicas_all_the_same),
+       T(a_group_is_made_when_its_entry_is_committed_and_not_before),
        T(a_node_that_was_down_makes_its_replica_when_it_is_back),
        T(a_node_that_gets_group_0_as_a_snapshot_makes_the_replicas_it_names),
        T(a_new_replica_hears_and_says_nothing_before_its_first_log_record_is_durable),
