@@ -69,7 +69,7 @@ TEST(strangers_and_unknown_groups_are_refused_with_a_reason)
     assert_int_equal(s.status, ERR_NOT_FOUND);
     assert_int_equal(s.detail.n, strlen("n9 is no member of group 0"));
     assert_memory_equal(s.detail.p, "n9 is no member of group 0", s.detail.n);
-    assert_int_equal(move(c, old, ROLE_ADMIN, 7, old).status, ERR_NOT_FOUND);
+    assert_int_equal(move(c, old, ROLE_ADMIN, 7, old).status, ERR_WRONG_GROUP);
     cluster_destroy(c);
 }
 
