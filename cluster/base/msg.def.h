@@ -49,13 +49,14 @@ enum kv_write_op {
 #define RAFT_WIRE_ENTRY_FIELDS(F, L) F(U64, term) F(U64, index) F(U64, time) F(U8, type) F(BYTES, data)
 #define NODE_ADDRESS_FIELDS(F, L) F(U32, node) F(BYTES, address)
 #define MEMBER_STATUS_FIELDS(F, L)                                                                 \
-    F(U32, node) F(U64, match) F(U64, next) F(U8, state) F(U64, heard_ms)
+    F(U32, node) F(U64, match) F(U64, next) F(U8, state) F(U64, heard_ms) F(U8, suspect)
 /* lease: of a leader, enum lease_state. */
 enum lease_state { LEASE_OFF = 0, LEASE_ENDED = 1, LEASE_HOLDS = 2 };
 #define GROUP_STATUS_FIELDS(F, L)                                                                  \
     F(U32, gid) F(U8, role) F(U32, leader) F(U64, term) F(U64, first) F(U64, last)                 \
     F(U64, persisted) F(U64, commit) F(U64, applied) F(U64, sessions) F(U16, shards)               \
-    F(U32, n_voters) F(U8, lease) L(member_status, members, VOTERS_MAX)
+    F(U32, n_voters) F(U8, lease) F(U8, suspect) F(U64, repair_goal)                       \
+    L(member_status, members, VOTERS_MAX)
 #define COUNTER_FIELDS(F, L) F(BYTES, name) F(U64, value)
 #define CHECK_BOUND_FIELDS(F, L) F(BYTES, at)
 #define CHECK_PIECE_FIELDS(F, L) F(BYTES, at) F(U64, hash) F(U64, rows) F(U64, keys) F(U64, bytes)

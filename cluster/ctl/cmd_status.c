@@ -37,7 +37,8 @@ struct status {
     struct answer answers[NODES_MAX];
     unsigned n;
     const struct answer *leader; /* the one of the highest term, or NULL */
-    unsigned n_up;               /* voters that the leader hears, itself included */
+    unsigned n_up;               /* voters that count and the leader hears, itself included */
+    unsigned n_suspect;          /* nodes that say that they are damaged, and not repaired yet */
     bool quorum;
     struct members members; /* as the leader says; empty if nobody does */
     struct status_node nodes[NODES_MAX];
@@ -95,6 +96,11 @@ static bool is_leader(const struct answer *a)
     return a->error == 0 && a->group && a->group->role == ROLE_LEADER;
 }
 
+static bool is_suspect(const struct answer *a)
+{
+    return a->error == 0 && a->group && a->group->suspect;
+}
+
 static struct answer *find_answer(struct status *s, uint32_t node)
 {
     for (unsigned i = 0; i < s->n; i++)
@@ -116,6 +122,7 @@ static void judge(struct status *s, unsigned timeout_ms)
 {
     for (unsigned i = 0; i < s->n; i++) {
         const struct answer *a = &s->answers[i];
+        s->n_suspect += is_suspect(a);
         if (is_leader(a) && (!s->leader || a->group->term > s->leader->group->term))
             s->leader = a;
     }
@@ -132,7 +139,8 @@ static void judge(struct status *s, unsigned timeout_ms)
         if (a)
             a->follows = m;
         uint64_t max_ms = a && a->error == 0 ? HEARD_MS_MAX : HEARD_MS_DOUBT;
-        s->n_up += m->node != s->leader->node && m->heard_ms <= max_ms && is_voter(s, m->node);
+        s->n_up += m->node != s->leader->node && m->heard_ms <= max_ms && !m->suspect &&
+                   is_voter(s, m->node);
     }
     s->quorum = s->n_up * 2 > g->n_voters;
 }
@@ -203,8 +211,17 @@ static void print_head(const struct status *s)
         for (unsigned i = 0; i < s->n; i++)
             up += s->answers[i].error == 0;
         printf("NO LEADER: %u of %u nodes answer%s\n", up, s->n,
-               up * 2 > s->n ? "; an election should end this in a few seconds"
-                             : ", a quorum needs more than half");
+               (up - s->n_suspect) * 2 > s->n ? "; an election should end this in a few seconds"
+                                              : ", a quorum needs more than half");
+        if (s->n_suspect > 0)
+            printf("%u of them %s damaged and cannot vote before %s repaired, which needs a leader "
+                   "elected by the others; %s\n",
+                   s->n_suspect, s->n_suspect == 1 ? "is" : "are",
+                   s->n_suspect == 1 ? "it is" : "they are",
+                   s->n_suspect * 2 < s->n
+                       ? "start those that are down"
+                       : "start those that are down, with their data directories; if half of the "
+                         "voters or more are damaged, a backup has to be restored");
     }
 }
 
@@ -319,6 +336,9 @@ static void json_member(struct json *j, const struct status *s, const struct ans
         json_number(j, "persisted", g->persisted);
         json_number(j, "commit", g->commit);
         json_number(j, "applied", g->applied);
+        json_bool(j, "suspect", g->suspect);
+        if (g->suspect && g->repair_goal > 0)
+            json_number(j, "repair_goal", g->repair_goal);
     }
     if (lag >= 0)
         json_number(j, "lag", (uint64_t)lag);
@@ -374,6 +394,7 @@ static void json_group(struct json *j, const struct status *s)
     json_number(j, "shards", g.shards);
     json_number(j, "voters", g.n_voters);
     json_number(j, "voters_up", s->n_up);
+    json_number(j, "suspect", s->n_suspect);
     if (s->leader)
         json_string(j, "lease", lease_name(g.lease));
     json_bool(j, "joint", s->members.reply.joint);

@@ -16,8 +16,9 @@ struct wal_dump {
 };
 
 static const char *const record_names[] = {
-    [WAL_RECORD_GROUP] = "group",       [WAL_RECORD_ENTRY] = "entry", [WAL_RECORD_HARD] = "hard",
-    [WAL_RECORD_TRUNCATE] = "truncate", [WAL_RECORD_START] = "start",
+    [WAL_RECORD_GROUP] = "group", [WAL_RECORD_ENTRY] = "entry",
+    [WAL_RECORD_HARD] = "hard",   [WAL_RECORD_TRUNCATE] = "truncate",
+    [WAL_RECORD_START] = "start", [WAL_RECORD_SUSPECT] = "suspect",
 };
 
 /* --- lines ------------------------------------------------------------------------------------ */
@@ -196,18 +197,32 @@ static bool wanted(const struct dump_options *o, const struct record *r)
            (o->shard < 0 || entry_touches(r, (unsigned)o->shard));
 }
 
+/* Those that carry a group's whole state. */
+static bool has_state(const struct record *r)
+{
+    return r->type == WAL_RECORD_GROUP || record_restates(r);
+}
+
+static bool has_index(const struct record *r)
+{
+    return r->type == WAL_RECORD_ENTRY || r->type == WAL_RECORD_TRUNCATE ||
+           r->type == WAL_RECORD_START;
+}
+
 static void json_record(struct json *j, const struct record *r)
 {
     json_string(j, "type", record_names[r->type]);
     json_number(j, "gid", r->gid);
-    if (r->type != WAL_RECORD_TRUNCATE)
+    if (r->type != WAL_RECORD_TRUNCATE && (r->type != WAL_RECORD_SUSPECT || r->kind))
         json_number(j, "term", r->term);
-    if (r->type != WAL_RECORD_HARD && r->type != WAL_RECORD_GROUP)
+    if (has_index(r))
         json_number(j, "index", r->index);
     if (r->type == WAL_RECORD_ENTRY || r->type == WAL_RECORD_START)
         json_time(j, "time", r->time);
-    if (r->type == WAL_RECORD_HARD || r->type == WAL_RECORD_GROUP)
+    if (r->type == WAL_RECORD_HARD || has_state(r))
         json_number(j, "vote", r->vote);
+    if (r->type == WAL_RECORD_SUSPECT || r->type == WAL_RECORD_GROUP)
+        json_bool(j, "suspect", r->kind);
     if (r->type == WAL_RECORD_START)
         json_bool(j, "reset", r->kind);
 }
@@ -216,7 +231,7 @@ static void json_data(struct json *j, const struct record *r)
 {
     const struct wal_group_data *g = (const struct wal_group_data *)r->data.p;
     g_autoptr(GString) says = g_string_new(NULL);
-    if (r->type == WAL_RECORD_GROUP) {
+    if (has_state(r)) {
         json_number(j, "start_index", get_le64(g->start_index));
         json_number(j, "start_term", get_le64(g->start_term));
         json_time(j, "start_time", get_le64(g->start_time));
@@ -275,6 +290,12 @@ static void record_text(GString *s, const struct record *r)
         append_time(s, r->time);
         g_string_append(s, r->kind ? " reset" : "");
         break;
+    case WAL_RECORD_SUSPECT:
+        if (r->kind)
+            g_string_append_printf(s, " term=%" PRIu64 " vote=%" PRIu32, r->term, r->vote);
+        else
+            g_string_append(s, " no longer");
+        break;
     }
 }
 
@@ -295,8 +316,10 @@ static void on_record(void *ctx, const struct record *r, const char *fault)
         g_string_append(s, "record");
     if (fault) {
         g_string_append_printf(s, " BAD: %s", fault);
-    } else if (r->type == WAL_RECORD_GROUP) {
+    } else if (has_state(r)) {
         group_data_text(s, r);
+        if (r->type == WAL_RECORD_GROUP && r->kind)
+            g_string_append(s, " suspect");
     } else if (r->type == WAL_RECORD_ENTRY && r->data.n > 0) {
         g_string_append(s, ": ");
         entry_text(s, r);
@@ -318,6 +341,7 @@ static void tell_group(const struct wal_dump *d, const struct wal_group *g)
         json_number(&j, "start_index", g->start_index);
         json_number(&j, "start_term", g->start_term);
         json_number(&j, "last_index", last);
+        json_bool(&j, "damaged", g->damaged);
         json_bool(&j, "suspect", g->suspect);
         object_end(d, &j);
         return;
@@ -326,7 +350,9 @@ static void tell_group(const struct wal_dump *d, const struct wal_group *g)
             "group %" PRIu32 ": term=%" PRIu64 " vote=%" PRIu32 " log=(%" PRIu64 "..%" PRIu64
             "]%s\n",
             g->gid, g->term, g->vote, g->start_index, last,
-            g->suspect ? ", SUSPECT: it may have forgotten what it promised" : "");
+            g->damaged   ? ", DAMAGED: it may have forgotten what it promised"
+            : g->suspect ? ", suspect: was damaged, and is not repaired yet"
+                         : "");
 }
 
 int dump_wal(const char *dir, const struct dump_options *o, FILE *out, struct errmsg *msg)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cluster/node/compact.h"
+#include "cluster/node/damage.h"
 #include "cluster/node/table.h"
 #include "cluster/node/outage.h"
 #include "cluster/node/snapshot.h"
@@ -85,7 +86,7 @@ static void flush_finish(struct group *g)
         return;
     }
     if (g->flush_err < 0)
-        node_fatal(n, g->flush_err, "group %u: flush the state store in %s", g->gid, g->dir);
+        group_fatal(g, g->flush_err, "group %u: flush the state store in %s", g->gid, g->dir);
     g->flushed = g->flush_index;
     if (g->flushed == 0)
         return;

@@ -2,6 +2,7 @@
 /* A replica's life: what it finds on disk at start, its clock, the requests it takes. */
 #include "cluster/node/group.h"
 #include "cluster/node/check.h"
+#include "cluster/node/damage.h"
 #include "cluster/node/table.h"
 #include "cluster/node/move.h"
 #include "cluster/node/membership.h"
@@ -15,17 +16,7 @@
 
 /* --- start ------------------------------------------------------------------------------------ */
 
-static int damaged(struct group *g, struct errmsg *msg, const char *what)
-{
-    const char *cure = g->node->n_peers > 0
-                           ? "remove this node from the cluster and add it under a new id with an "
-                             "empty directory (raftfsctl node replace)"
-                           : "it is the only replica: restore it from a backup";
-    return errmsg_set(msg, -ERR_CORRUPT, "replica of group %u in %s is damaged: %s; %s", g->gid,
-                      g->node->config.data_dir, what, cure);
-}
-
-static int open_state(struct group *g, struct errmsg *msg)
+int group_open_state(struct group *g, struct errmsg *msg)
 {
     struct node *n = g->node;
     int err = n->env.stores->open(n->env.stores, g->dir, &g->store, msg);
@@ -45,7 +36,7 @@ static int open_state(struct group *g, struct errmsg *msg)
     return 0;
 }
 
-static void close_state(struct group *g)
+void group_close_state(struct group *g)
 {
     kv_close(g->kv);
     g->kv = NULL;
@@ -58,15 +49,15 @@ void group_reopen(struct group *g, const char *replacement)
 {
     struct node *n = g->node;
     struct errmsg msg = {""};
-    close_state(g);
+    group_close_state(g);
     int err = 0;
     if (replacement)
         err = n->env.stores->replace(n->env.stores, replacement, g->dir);
     if (err < 0)
         node_fatal(n, err, "rename %s to %s", replacement, g->dir);
-    err = open_state(g, &msg);
+    err = group_open_state(g, &msg);
     if (err < 0)
-        node_fatal(n, err, "%s", msg.text);
+        group_fatal(g, err, "%s", msg.text);
 }
 
 /* Does the log hold the applied entry itself, so that what follows it belongs to it? */
@@ -150,21 +141,19 @@ static int open_core(struct group *g, const struct raft_restore *restore, struct
 static int restore_core(struct group *g, const struct wal_group *w, struct errmsg *msg)
 {
     struct raft_restore restore = {0};
-    if (!w) {
-        if (g->applied > 0)
-            return damaged(g, msg, "there is applied state, but no log of it");
-        /* The log loses all groups or none: one alone was about to be made. */
-        if (g->node->met_before && !g->node->log_known)
-            return damaged(g, msg, "it has met other members, but its log is gone");
-        wal_hard(g->node->wal, g->gid, 0, RAFT_NONE);
+    struct wal_group anew;
+    bool marked;
+    int err = damage_judge(g, &w, &anew, &marked, msg);
+    if (err < 0)
+        return err;
+    if (!w || marked) {
         node_log_ticket(g->node, g, 0);
         g->starting = true;
+    }
+    if (!w) {
+        wal_hard(g->node->wal, g->gid, 0, RAFT_NONE);
         return open_core(g, &restore, msg);
     }
-    if (w->suspect)
-        return damaged(g, msg, "its log is damaged");
-    if (g->applied < w->start_index)
-        return damaged(g, msg, "the state store is older than the start of the log");
     struct raft_entry *entries = g_new0(struct raft_entry, w->n_entries + 1);
     for (size_t i = 0; i < w->n_entries; i++)
         entries[i] = (struct raft_entry){
@@ -175,7 +164,11 @@ static int restore_core(struct group *g, const struct wal_group *w, struct errms
             .data = w->entries[i].data,
         };
     reconcile(g, w, entries, &restore);
-    int err = open_core(g, &restore, msg);
+    restore.suspect = w->suspect;
+    if (w->suspect && !w->damaged && !marked)
+        node_log(g->node, LOG_WARN, "damaged gid=%u: the repair from the other members goes on",
+                 g->gid);
+    err = open_core(g, &restore, msg);
     membership_appended(g, restore.entries, restore.n_entries);
     g_free(entries);
     return err;
@@ -196,7 +189,9 @@ int group_open(struct node *n, uint32_t gid, const struct wal_group *w, struct g
     g->waits = waits_create(g);
     g->sessions = sessions_create(g);
     g->checks = checks_create(g);
-    int err = open_state(g, msg);
+    int err = group_open_state(g, msg);
+    if (err == -ERR_CORRUPT || (err == 0 && damage_noted(g)))
+        err = damage_drop_store(g, msg);
     if (err < 0)
         goto fail;
     err = restore_core(g, w, msg);
@@ -205,6 +200,10 @@ int group_open(struct node *n, uint32_t gid, const struct wal_group *w, struct g
     if (err < 0)
         goto fail;
     snapshots_clean(g);
+    struct raft_status s;
+    raft_get_status(g->raft, &s);
+    if (!s.suspect && !g->store_dropped)
+        damage_clean(g);
     node_log(n, LOG_INFO,
              "open gid=%u term=%" G_GUINT64_FORMAT " applied=%" G_GUINT64_FORMAT " log_entries=%zu",
              gid, g->term, g->applied, w ? w->n_entries : 0);
@@ -247,7 +246,7 @@ void group_destroy(struct group *g)
     sessions_destroy(g->sessions);
     checks_destroy(g->checks);
     raft_destroy(g->raft);
-    close_state(g);
+    group_close_state(g);
     g_queue_clear_full(&g->marks, g_free);
     g_free(g->dir);
     g_free(g);

@@ -13,7 +13,7 @@
  *     applied before this node's own log has them; the log starts anew behind the applied index;
  *   - the store is behind the log's end: the entries between are applied again;
  *   - the store is behind the log's start, or the log does not know a group that has applied
- *     something: something was lost. Refused.
+ *     something, or one of both is damaged: something was lost. damage.h tells what then.
  */
 #pragma once
 
@@ -81,8 +81,9 @@ struct group {
     const struct raft_entry *to_apply; /* borrowed between collect and apply */
     unsigned n_to_apply;               /* kept while paused */
 
-    bool store_full; /* the state store refuses writes until it is opened again (outage.h) */
-    bool paused;     /* and there is an entry to apply: the core is left alone */
+    bool store_dropped; /* by this start, because it was damaged */
+    bool store_full;    /* the state store refuses writes until it is opened again (outage.h) */
+    bool paused;        /* and there is an entry to apply: the core is left alone */
 
     GQueue proposals;     /* struct proposal, by index */
     GPtrArray *new_reads; /* struct request; the next batch */
@@ -152,6 +153,9 @@ void group_yield(struct group *g);
 /* Applies entries that follow g->applied to the state machine and moves it on; sink may be NULL. */
 NODISCARD int group_apply_to_state(struct group *g, const struct raft_entry *e, unsigned n,
                                    const struct kv_sink *sink, uint64_t *ret_payload);
+
+NODISCARD int group_open_state(struct group *g, struct errmsg *msg);
+void group_close_state(struct group *g);
 
 /* Closes store and state machine and opens what lies in g->dir now, `replacement` if not NULL; the
  * core is not touched. */

@@ -46,7 +46,7 @@ struct node_counters {
     uint64_t sent[RAFT_REPAIR_RESP + 1]; /* frames of one raft message, by its type */
     uint64_t beats_sent, beats_received; /* frames */
     uint64_t raft_dropped, raft_received;
-    uint64_t snapshots_sent, snapshots_installed, flushes;
+    uint64_t snapshots_sent, snapshots_installed, flushes, repairs;
 };
 
 /* A ticket of one group in a log write. */
@@ -80,7 +80,6 @@ struct node {
     GPtrArray *ready, *turn; /* table.c: those that were touched; those of this phase */
     uint64_t placed;         /* place.c: group 0's rows up to this index have their replica here */
     struct wal_recovery waiting;   /* place.c: of groups that are not open yet */
-    bool log_known;                /* the log knew some group at the start */
     struct peer *peers[NODES_MAX]; /* the other members, by id; in `memory`, for ever */
     unsigned n_peers;
     struct peer
@@ -99,6 +98,8 @@ struct node {
     size_t request_bytes;
     uint64_t free_bytes; /* on the disk when housekeeping looked (space_free) */
     bool met_before;     /* there was a file of members at the start */
+    bool log_lost;       /* damage.h: groups that the log does not know may be old */
+    char damage[400];    /* what is wrong with the log, found at this start */
     bool low_space;      /* housekeeping found less free than the reserve */
     bool log_full;       /* a log write found no room and waits for it */
     uint64_t full_since; /* tick */

@@ -2,6 +2,7 @@
 /* What a node makes of the membership, whether it leads or not (membership.h). */
 #include "cluster/node/membership.h"
 #include "cluster/node/conn.h"
+#include "cluster/node/damage.h"
 #include "cluster/node/peer.h"
 
 /* --- configurations --------------------------------------------------------------------------- */
@@ -161,7 +162,7 @@ void membership_applied(struct group *g)
     if (err == -ERR_REMOVED)
         membership_end(g->node);
     else if (err < 0)
-        node_fatal(g->node, err, "group %u: follow the membership", g->gid);
+        group_fatal(g, err, "group %u: follow the membership", g->gid);
     change_poll(g);
 }
 

@@ -3,6 +3,7 @@
 #include "cluster/node/beat.h"
 #include "cluster/node/compact.h"
 #include "cluster/node/conn.h"
+#include "cluster/node/damage.h"
 #include "cluster/node/group.h"
 #include "cluster/node/table.h"
 #include "cluster/node/leave.h"
@@ -101,21 +102,13 @@ static int make_dirs(struct node *n, struct errmsg *msg)
     return 0;
 }
 
-static int check_recovery(struct node *n, const struct wal_recovery *rec, struct errmsg *msg)
+static void tell_recovery(struct node *n, const struct wal_recovery *rec)
 {
     const char *dir = n->config.data_dir;
     if (rec->torn_tail)
         node_log(n, LOG_INFO, "the last log write was torn by the crash and cut");
-    n->log_known = rec->n_groups > 0;
-    if (!rec->damaged)
-        return 0;
-    return errmsg_set(msg, -ERR_CORRUPT,
-                      "replica of group 0 in %s is damaged: %s; its votes and acknowledgements can "
-                      "no longer be trusted: %s",
-                      dir, rec->text,
-                      n->n_peers > 0 ? "remove this node from the cluster and add it under a new "
-                                       "id with an empty directory (raftfsctl node replace)"
-                                     : "it is the only replica: restore it from a backup");
+    if (rec->damaged)
+        node_log(n, LOG_ERROR, "the log in %s/wal is damaged: %s", dir, rec->text);
 }
 
 /* Group 0 names the others. */
@@ -141,9 +134,9 @@ static int open_log(struct node *n, struct errmsg *msg)
     int err = wal_open(n->env.disk, dir, &options, &n->wal, &rec, msg);
     if (err < 0)
         return errmsg_prefix(msg, err, "open the log in %s", dir);
-    err = check_recovery(n, &rec, msg);
-    if (err == 0)
-        err = open_groups(n, &rec, msg);
+    tell_recovery(n, &rec);
+    damage_mark(n, &rec);
+    err = open_groups(n, &rec, msg);
     wal_recovery_finish(&rec);
     return err;
 }
@@ -396,6 +389,7 @@ void node_tick(struct node *n)
     promise_house(n);
     if (n->starting)
         return;
+    damage_house(n);
     free_segments(n);
     table_each(n, group_house);
 }

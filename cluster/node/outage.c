@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cluster/node/outage.h"
 #include "cluster/node/compact.h"
+#include "cluster/node/damage.h"
 #include "cluster/node/snapshot.h"
 #include "cluster/node/space.h"
 
@@ -68,7 +69,7 @@ static void end_outage(struct group *g)
     if (err == -ERR_NO_SPACE)
         return; /* again at the next housekeeping */
     if (err < 0)
-        node_fatal(g->node, err, "group %u: apply again in %s", g->gid, g->dir);
+        group_fatal(g, err, "group %u: apply again in %s", g->gid, g->dir);
     skip_applied(g);
     g->store_full = g->paused = false;
     group_want_flush(g);

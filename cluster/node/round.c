@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A replica's part of a round: take what the core wants, apply, answer (group.h). */
 #include "cluster/node/compact.h"
+#include "cluster/node/damage.h"
 #include "cluster/node/group.h"
 #include "cluster/node/table.h"
 #include "cluster/node/membership.h"
@@ -153,6 +154,8 @@ static void queue_log(struct group *g, const struct raft_persist *p)
         wal_append(n->wal, g->gid, entries, p->n_entries);
         membership_appended(g, p->entries, p->n_entries);
     }
+    if (p->repaired)
+        damage_repaired(g);
     node_log_ticket(n, g, p->ticket);
 }
 
@@ -244,9 +247,8 @@ static void apply_entries(struct group *g)
         return;
     }
     if (err < 0)
-        node_fatal(g->node, err,
-                   "group %u: apply entries %" G_GUINT64_FORMAT "..%" G_GUINT64_FORMAT, g->gid,
-                   first, first + g->n_to_apply - 1);
+        group_fatal(g, err, "group %u: apply entries %" G_GUINT64_FORMAT "..%" G_GUINT64_FORMAT,
+                    g->gid, first, first + g->n_to_apply - 1);
     g->to_apply = NULL;
     g->n_to_apply = 0;
     raft_applied(g->raft, g->applied);

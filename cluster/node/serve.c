@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cluster/node/serve.h"
 #include "cluster/node/check.h"
+#include "cluster/node/damage.h"
 #include "cluster/node/table.h"
 #include "cluster/node/move.h"
 #include "cluster/node/membership.h"
@@ -123,7 +124,7 @@ static void read_txn(struct group *g, struct request *r, const struct raft_read 
     if (err == 0)
         err = kv_read(g->kv, &t, &n->scratch, &reply);
     if (err == -ERR_IO || err == -ERR_CORRUPT)
-        node_fatal(n, err, "group %u: read the state store in %s", g->gid, g->dir);
+        group_fatal(g, err, "group %u: read the state store in %s", g->gid, g->dir);
     if (!group_read_holds(g, read, r))
         return;
     if (err < 0) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The leader's side of a snapshot transfer (snapshot.h). */
 #include "cluster/node/conn.h"
+#include "cluster/node/damage.h"
 #include "cluster/node/peer.h"
 #include "cluster/node/snapshot.h"
 #include "cluster/node/snapshot_recv.h"
@@ -172,7 +173,7 @@ static bool send_start(struct snap_send *s)
     else
         err = g->store->ops->checkpoint(g->store, s->dir, &msg);
     if (err < 0 && err != -ERR_NO_SPACE)
-        node_fatal(n, err, "group %u: checkpoint to %s: %s", g->gid, s->dir, msg.text);
+        group_fatal(g, err, "group %u: checkpoint to %s: %s", g->gid, s->dir, msg.text);
     s->started = true;
     if (err == 0)
         s->image = stores->image_open(stores, s->dir);

@@ -33,6 +33,26 @@ void serve_locate(struct conn *c, uint64_t id, const struct msg_locate *m)
 
 /* --- status ----------------------------------------------------------------------------------- */
 
+/* How far the repair of a damaged replica has come. */
+static const char *repair_note(struct node *n, const struct group *g, const struct raft_status *s)
+{
+    struct arena *a = &n->scratch;
+    uint64_t bytes;
+    if (snapshot_incoming(g, &bytes))
+        return arena_printf(a,
+                            "damaged: repairing from its peers, receiving a snapshot: "
+                            "%" G_GUINT64_FORMAT " MiB so far",
+                            bytes >> 20);
+    if (s->leader == RAFT_NONE)
+        return "damaged: waits for a leader to be repaired from, does not vote";
+    if (s->repair_goal == 0)
+        return arena_printf(a, "damaged: repairing from its peers, holds %" G_GUINT64_FORMAT,
+                            s->persisted);
+    return arena_printf(
+        a, "damaged: repairing from its peers, holds %" G_GUINT64_FORMAT " of %" G_GUINT64_FORMAT,
+        s->persisted, s->repair_goal);
+}
+
 /* Why there is no service here, or what is special; empty when all is well. */
 static const char *note(struct node *n, const struct group *g, const struct raft_status *s)
 {
@@ -42,6 +62,8 @@ static const char *note(struct node *n, const struct group *g, const struct raft
     uint64_t bytes;
     if (n->starting)
         return "starting: the first log write is under way";
+    if (s->suspect)
+        return repair_note(n, g, s);
     if (snapshot_incoming(g, &bytes))
         return arena_printf(a, "receiving a snapshot: %" G_GUINT64_FORMAT " MiB so far",
                             bytes >> 20);
@@ -77,6 +99,7 @@ static void fill_members(struct node *n, const struct group *g, struct group_sta
             .next = view[i].next,
             .state = (uint8_t)view[i].state,
             .heard_ms = (uint64_t)view[i].ticks_since_heard * TICK_MS,
+            .suspect = view[i].suspect,
         };
 }
 
@@ -105,6 +128,8 @@ static void fill_group(struct node *n, struct group *g, struct group_status *ret
         .sessions = kv_sessions(g->kv),
         .shards = g->gid == 0 ? n->config.shards : 0,
         .n_voters = raft_get_conf(g->raft)->n_voters,
+        .suspect = s.suspect,
+        .repair_goal = s.repair_goal,
     };
     if (s.role != RAFT_LEADER)
         return;
@@ -155,6 +180,7 @@ static uint32_t fill_counters(struct node *n, struct counter *ret, uint32_t max)
         {"flushes", c->flushes},
         {"snapshots_sent", c->snapshots_sent},
         {"snapshots_installed", c->snapshots_installed},
+        {"repairs", c->repairs},
     };
     uint32_t count = 0;
     for (size_t i = 0; i < ARRAY_LEN(all) && count < max; i++)

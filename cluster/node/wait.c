@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cluster/node/wait.h"
+#include "cluster/node/damage.h"
 #include "cluster/node/request.h"
 
 /* A longer wait is asked again by the client: nothing here outlives a day. */
@@ -96,7 +97,7 @@ static int look(struct wait_table *w, struct bytes key, uint64_t version, struct
     *ret = (struct msg_txn_reply){0};
     int err = kv_read(w->group->kv, &txn, &w->arena, ret);
     if (err == -ERR_IO || err == -ERR_CORRUPT)
-        node_fatal(w->group->node, err, "group %u: read the state store", w->group->gid);
+        group_fatal(w->group, err, "group %u: read the state store", w->group->gid);
     if (err < 0)
         return err;
     return ret->n_reads != 1 || ret->reads[0].version != version;

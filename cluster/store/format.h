@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * format.h - the bytes of the write-ahead log, format version 1.
+ * format.h - the bytes of the write-ahead log, format version 2. Version 1 is still read: it has no
+ * SUSPECT record, and the kind of its GROUP records is 0.
  *
  * Files. `wal/<seq, 16 hex digits>.seg`. Sequence numbers are never used twice; a segment that is no
  * longer needed gets its next life by a rename to the next number, with its old bytes still in it.
@@ -42,9 +43,15 @@
  *     and the next one only after its sync;
  *   - anything else (a gap in the numbers, an invalid batch with a valid one behind it, a file that
  *     holds batches of a higher seq than its name's): damage. If the batch head and all record heads
- *     are valid, the groups of the bad records are suspect; else every group is.
+ *     are valid, the groups of the bad records are damaged; else every group is.
  * A GROUP record that disagrees with what was replayed, or a group whose entries start + 1 .. last
- * are not all there in the end, makes that group suspect too.
+ * are not all there in the end, makes that group damaged too.
+ *
+ * What was recovered of a damaged group may lack a vote or entries that were promised. Whoever opened
+ * the log either gives it up or answers with a SUSPECT record (kind 1) for each such group, in the
+ * first batch that is written: it says what the group's state is from there on, and all before it, the
+ * damage too, is forgotten. From then on the group is suspect (and its GROUP records say so), but not
+ * damaged, until a SUSPECT record of kind 0. (cluster/raft/repair.c tells what a suspect replica does.)
  *
  * The last batch found may be in the page cache only (the writer was killed before its sync, or the
  * sync failed: the kernel then marks the pages clean). So the next segment begins with that batch
@@ -61,7 +68,8 @@
 #include "cluster/base/defs.h"
 
 #define WAL_MAGIC         "raftfsWL"
-#define WAL_VERSION       1u
+#define WAL_VERSION       2u
+#define WAL_VERSION_OLD   1u /* the oldest that is read */
 #define WAL_BLOCK         4096u
 #define WAL_BATCH_FIRST   1u /* flag: first batch of its segment, begins with the GROUP records */
 #define WAL_RECORD_ALIGN  8u
@@ -82,12 +90,15 @@ struct wal_batch_head {
 };
 
 enum wal_record_type {
-    WAL_RECORD_GROUP = 1,    /* term, vote; data: struct wal_group_data */
+    WAL_RECORD_GROUP = 1,    /* term, vote; kind 1: it is suspect; data: struct wal_group_data */
     WAL_RECORD_ENTRY = 2,    /* term, index, time, kind = the entry's type; data: the payload */
     WAL_RECORD_HARD = 3,     /* term, vote */
     WAL_RECORD_TRUNCATE = 4, /* index: entries >= it are forgotten */
     WAL_RECORD_START = 5,    /* index, term, time of the last entry not needed; kind 1: reset, all
                                 entries of the group are forgotten */
+    WAL_RECORD_SUSPECT = 6,  /* kind 1: term, vote; data: struct wal_group_data, without entries: the
+                                group is suspect, and this is all that is known of it; kind 0: it is
+                                suspect no longer */
 };
 
 struct wal_record_head {

@@ -81,6 +81,8 @@ static bool known_shape(const struct record *r)
         return r->data.n == sizeof(struct wal_group_data);
     case WAL_RECORD_ENTRY:
         return true;
+    case WAL_RECORD_SUSPECT:
+        return r->data.n == (r->kind ? sizeof(struct wal_group_data) : 0);
     case WAL_RECORD_HARD:
     case WAL_RECORD_TRUNCATE:
     case WAL_RECORD_START:
@@ -149,19 +151,26 @@ static void apply_start(struct wal_state *s, const struct record *r)
         s->last_index = r->index;
 }
 
+static void apply_group(struct wal_state *s, const struct record *r)
+{
+    const struct wal_group_data *d = (const struct wal_group_data *)r->data.p;
+    s->term = r->term;
+    s->vote = r->vote;
+    s->start_index = get_le64(d->start_index);
+    s->start_term = get_le64(d->start_term);
+    s->start_time = get_le64(d->start_time);
+    s->last_index = get_le64(d->last_index);
+}
+
 void state_apply(struct wal_state *s, const struct record *r)
 {
     switch (r->type) {
-    case WAL_RECORD_GROUP: {
-        const struct wal_group_data *d = (const struct wal_group_data *)r->data.p;
-        s->term = r->term;
-        s->vote = r->vote;
-        s->start_index = get_le64(d->start_index);
-        s->start_term = get_le64(d->start_term);
-        s->start_time = get_le64(d->start_time);
-        s->last_index = get_le64(d->last_index);
+    case WAL_RECORD_GROUP:
+    case WAL_RECORD_SUSPECT:
+        if (r->type == WAL_RECORD_GROUP || r->kind)
+            apply_group(s, r);
+        s->suspect = r->kind;
         break;
-    }
     case WAL_RECORD_ENTRY:
         s->last_index = r->index;
         break;
@@ -186,6 +195,7 @@ struct record state_record(const struct wal_state *s, struct wal_group_data *dat
     put_le64(data->last_index, s->last_index);
     return (struct record){
         .type = WAL_RECORD_GROUP,
+        .kind = s->suspect,
         .gid = s->gid,
         .term = s->term,
         .vote = s->vote,

@@ -45,6 +45,7 @@ struct wal_state {
     uint32_t gid, vote;
     uint64_t term;
     uint64_t start_index, start_term, start_time, last_index;
+    bool suspect;
 };
 
 /* Does the record follow from this state? (An entry is the next one, a truncation within the log.)
@@ -54,6 +55,11 @@ void state_apply(struct wal_state *s, const struct record *r);
 
 /* The GROUP record that carries a state; `data` is filled and must live as long as the record. */
 struct record state_record(const struct wal_state *s, struct wal_group_data *data);
+/* A SUSPECT record that forgets all before it. */
+static inline bool record_restates(const struct record *r)
+{
+    return r->type == WAL_RECORD_SUSPECT && r->kind;
+}
 
 /* All groups, by gid. Zero-initialised is empty. */
 struct wal_states {

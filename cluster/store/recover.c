@@ -113,7 +113,8 @@ static int classify(struct recovery *r, struct found *file)
         replay_damage(&r->replay,
                       "file %016" G_GINT64_MODIFIER "x%s holds segment %016" G_GINT64_MODIFIER "x",
                       file->seq, WAL_SEGMENT_SUFFIX, b.seq);
-        replay_suspect_all(&r->replay);
+        r->pool->next_seq = MAX(r->pool->next_seq, b.seq + 1); /* that one was used, too */
+        replay_damaged_all(&r->replay);
     }
     file->size = r->reader.size;
     file->holds = v == BATCH_OTHER ? b.seq : 0;
@@ -217,7 +218,7 @@ static void mark_entry(struct recovery *r, const struct record *rec)
 {
     if (rec->type == WAL_RECORD_ENTRY)
         segment_mark(r->segment, rec->gid, rec->index);
-    if (rec->type == WAL_RECORD_START && rec->kind)
+    if ((rec->type == WAL_RECORD_START && rec->kind) || record_restates(rec))
         for (GList *l = r->pool->closed.head; l; l = l->next)
             segment_unmark(l->data, rec->gid);
 }
@@ -268,14 +269,14 @@ static void salvage_batch(struct recovery *r, const struct batch *b, struct byte
         struct record rec;
         enum record_verdict v = record_next(&rest, salt, &rec);
         if (v == RECORD_BAD_HEAD) {
-            replay_suspect_all(&r->replay);
+            replay_damaged_all(&r->replay);
             break;
         }
         mark_entry(r, &rec);
         if (v == RECORD_OK)
             replay_record(&r->replay, &rec);
         else
-            replay_suspect(&r->replay, rec.gid);
+            replay_damaged(&r->replay, rec.gid);
     }
     r->expected = b->number + 1;
     r->segment->used = b->offset + batch_length(b->bytes);
@@ -331,7 +332,7 @@ static void note_gap(struct recovery *r, uint64_t at, uint64_t next, bool here)
                       ": batches %" G_GUINT64_FORMAT "..%" G_GUINT64_FORMAT
                       " are damaged or missing (%s), valid ones follow them",
                       seq, at, r->expected, next - 1, gap_reason(r, at));
-    replay_suspect_all(&r->replay);
+    replay_damaged_all(&r->replay);
     r->expected = next;
 }
 
@@ -434,16 +435,15 @@ static void finish_writer(struct recovery *r, struct recovered *ret)
             g_array_append_val(ret->unused, f->seq);
     }
     replay_states(&r->replay, &ret->states);
-    ret->number = MAX(r->expected, 1);
-    if (!r->pending)
-        return;
-    ret->number = r->pending_number;
-    struct bytes rest = r->pending_records;
+    bool again = r->pending;
+    commit_pending(r);
+    replay_check(&r->replay);
+    ret->number = again ? r->pending_number : MAX(r->expected, 1);
+    struct bytes rest = again ? r->pending_records : BYTES_NONE;
     struct record rec;
     while (rest.n > 0 && record_next(&rest, r->pending_salt, &rec) == RECORD_OK)
-        if (rec.type != WAL_RECORD_GROUP)
+        if (rec.type != WAL_RECORD_GROUP && !replay_is_damaged(&r->replay, rec.gid))
             record_add(&ret->again, &rec);
-    commit_pending(r);
 }
 
 static int run(struct recovery *r)

@@ -44,7 +44,7 @@ static struct replay_group *add_group(struct replay *r, uint32_t gid)
     struct replay_group *g = g_new0(struct replay_group, 1);
     g->state.gid = gid;
     g->first = 1;
-    g->suspect = r->all_suspect;
+    g->damaged = r->all_damaged;
     g->entries = g_array_new(FALSE, FALSE, sizeof(struct wal_entry));
     g_array_set_clear_func(g->entries, drop_entry);
     guint at = 0;
@@ -71,19 +71,19 @@ void replay_damage(struct replay *r, const char *fmt, ...)
         r->on_damage(r->ctx, text);
 }
 
-void replay_suspect(struct replay *r, uint32_t gid)
+void replay_damaged(struct replay *r, uint32_t gid)
 {
     struct replay_group *g = find_group(r, gid);
     if (!g)
         g = add_group(r, gid);
-    g->suspect = true;
+    g->damaged = true;
 }
 
-void replay_suspect_all(struct replay *r)
+void replay_damaged_all(struct replay *r)
 {
-    r->all_suspect = true;
+    r->all_damaged = true;
     for (guint i = 0; i < r->groups->len; i++)
-        ((struct replay_group *)g_ptr_array_index(r->groups, i))->suspect = true;
+        ((struct replay_group *)g_ptr_array_index(r->groups, i))->damaged = true;
 }
 
 /* --- records ---------------------------------------------------------------------------------- */
@@ -116,12 +116,12 @@ static void replay_group_record(struct replay *r, const struct record *rec)
     const struct wal_state was = g->state;
     state_apply(&g->state, rec);
     const struct wal_state *now = &g->state;
-    bool agrees =
-        !known || (was.term == now->term && was.vote == now->vote &&
-                   was.start_index == now->start_index && was.last_index == now->last_index);
+    bool agrees = !known || (was.term == now->term && was.vote == now->vote &&
+                             was.start_index == now->start_index &&
+                             was.last_index == now->last_index && was.suspect == now->suspect);
     if (!agrees) {
         replay_damage(r, "records of group %u are missing before a segment", rec->gid);
-        g->suspect = true;
+        g->damaged = true;
         /* What was found and what was lost cannot be put together. */
         if (was.last_index < now->last_index)
             g_array_set_size(g->entries, 0);
@@ -141,10 +141,12 @@ void replay_record(struct replay *r, const struct record *rec)
     if (!state_allows(&g->state, rec)) {
         replay_damage(r, "records of group %u are missing before index %" G_GUINT64_FORMAT,
                       rec->gid, rec->index);
-        g->suspect = true;
+        g->damaged = true;
         return;
     }
     state_apply(&g->state, rec);
+    if (record_restates(rec))
+        g->damaged = false; /* it is known, and what may be missing is not relied upon */
     if (rec->type == WAL_RECORD_ENTRY) {
         struct wal_entry e = {
             .term = rec->term,
@@ -156,7 +158,7 @@ void replay_record(struct replay *r, const struct record *rec)
         g_array_append_val(g->entries, e);
         return;
     }
-    if (rec->type == WAL_RECORD_START && rec->kind)
+    if ((rec->type == WAL_RECORD_START && rec->kind) || record_restates(rec))
         g_array_set_size(g->entries, 0);
     trim(g);
 }
@@ -178,8 +180,20 @@ static void check_whole(struct replay *r, struct replay_group *g)
         return;
     replay_damage(r, "entries %" G_GUINT64_FORMAT "..%" G_GUINT64_FORMAT " of group %u are missing",
                   g->state.start_index + 1, g->first - 1, g->state.gid);
-    g->suspect = true;
+    g->damaged = true;
     g_array_set_size(g->entries, 0);
+}
+
+void replay_check(struct replay *r)
+{
+    for (guint i = 0; i < r->groups->len; i++)
+        check_whole(r, g_ptr_array_index(r->groups, i));
+}
+
+bool replay_is_damaged(const struct replay *r, uint32_t gid)
+{
+    const struct replay_group *g = find_group(r, gid);
+    return g && g->damaged;
 }
 
 void replay_result(struct replay *r, struct wal_recovery *ret)
@@ -189,7 +203,6 @@ void replay_result(struct replay *r, struct wal_recovery *ret)
     ret->n_groups = n;
     for (size_t i = 0; i < n; i++) {
         struct replay_group *g = g_ptr_array_index(r->groups, i);
-        check_whole(r, g);
         struct wal_group *out = &ret->groups[i];
         *out = (struct wal_group){
             .gid = g->state.gid,
@@ -199,12 +212,14 @@ void replay_result(struct replay *r, struct wal_recovery *ret)
             .start_term = g->state.start_term,
             .start_time = g->state.start_time,
             .n_entries = g->entries->len,
-            .suspect = g->suspect,
+            .damaged = g->damaged,
+            .suspect = g->state.suspect,
         };
         g_array_set_clear_func(g->entries, NULL); /* the references move */
         out->entries = (struct wal_entry *)(void *)g_array_free(g->entries, FALSE);
         g->entries = g_array_new(FALSE, FALSE, sizeof(struct wal_entry));
     }
     ret->damaged = r->damaged;
+    ret->all_damaged = r->all_damaged;
     g_strlcpy(ret->text, r->text, sizeof(ret->text));
 }

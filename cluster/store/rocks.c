@@ -109,8 +109,8 @@ static int error_code(const char *text)
         return -ERR_NO_SPACE;
     if (strstr(text, "lock hold by current process") || strstr(text, "While lock file"))
         return -ERR_LOCKED;
-    if (g_str_has_prefix(text, "Corruption"))
-        return -ERR_CORRUPT;
+    if (g_str_has_prefix(text, "Corruption") || strstr(text, "No such file"))
+        return -ERR_CORRUPT; /* or a file that others name is missing */
     return -ERR_IO;
 }
 

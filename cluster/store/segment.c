@@ -250,7 +250,7 @@ enum batch_verdict batch_decode(const uint8_t *p, uint64_t seq, uint64_t offset,
         .bytes = get_le32(h->bytes),
         .records = get_le32(h->records),
     };
-    if (b.version != WAL_VERSION || b.offset != offset ||
+    if (b.version < WAL_VERSION_OLD || b.offset != offset ||
         b.flags != (offset == 0 ? WAL_BATCH_FIRST : 0) || batch_length(b.bytes) > size - offset ||
         memcmp(h->reserved, zeroes, sizeof(zeroes)) != 0)
         return BATCH_NONE;

@@ -303,7 +303,7 @@ static int make_format(const char *dir, struct errmsg *msg)
         foreign |= !g_str_has_prefix(files->pdata[i], FORMAT_FILE);
     g_ptr_array_free(files, TRUE);
     if (foreign)
-        return errmsg_set(msg, -ERR_FORMAT,
+        return errmsg_set(msg, -ERR_CORRUPT,
                           "%s is not empty and has no %s file: not a store of ours", dir,
                           FORMAT_FILE);
     err = dir_write_file(dir, FORMAT_FILE, bytes_str(FORMAT_TEXT));

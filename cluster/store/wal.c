@@ -186,6 +186,31 @@ void wal_start(struct wal *w, uint32_t gid, uint64_t index, uint64_t term, uint6
     add(w, &r);
 }
 
+void wal_suspect(struct wal *w, uint32_t gid, uint64_t term, uint32_t vote, uint64_t index,
+                 uint64_t index_term, uint64_t time)
+{
+    const struct wal_state s = {
+        .gid = gid,
+        .vote = vote,
+        .term = term,
+        .start_index = index,
+        .start_term = index_term,
+        .start_time = time,
+        .last_index = index,
+        .suspect = true,
+    };
+    struct wal_group_data data;
+    struct record r = state_record(&s, &data);
+    r.type = WAL_RECORD_SUSPECT;
+    add(w, &r);
+}
+
+void wal_repaired(struct wal *w, uint32_t gid)
+{
+    const struct record r = {.type = WAL_RECORD_SUSPECT, .gid = gid};
+    add(w, &r);
+}
+
 size_t wal_queued_bytes(const struct wal *w)
 {
     return w->queue.n + (w->busy ? 0 : w->sealed.n - w->sealed_done);
@@ -296,7 +321,7 @@ static uint32_t follow_records(struct wal *w, struct bytes rest)
         state_apply(states_get(&w->written, r.gid), &r);
         if (r.type == WAL_RECORD_ENTRY)
             segment_mark(w->pool.current, r.gid, r.index);
-        if (r.type == WAL_RECORD_START && r.kind)
+        if ((r.type == WAL_RECORD_START && r.kind) || record_restates(&r))
             g_array_append_val(w->resets, r.gid);
     }
     return n;

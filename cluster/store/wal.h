@@ -10,6 +10,8 @@
  *
  * Recovery reads every segment: torn tail (cut, silently) and damage before it are told apart, see
  * format.h for the rule. Damage is reported in `struct wal_recovery` with the groups it touches.
+ * Who goes on with such a log says wal_suspect of each of them before the first submit; else the
+ * next opening finds the damage again.
  *
  * Each segment begins with the hard state of all groups (term, vote, log start), so a segment is
  * recycled once every group's log start has passed its last entry and a later segment's header is
@@ -39,9 +41,10 @@ struct wal_group {
     uint32_t vote;
     uint64_t start_index, start_term; /* entries <= start_index are not in the log */
     uint64_t start_time;
-    struct wal_entry *entries;        /* start_index+1 .. in order, each holding a buf */
+    struct wal_entry *entries; /* start_index+1 .. in order, each holding a buf */
     size_t n_entries;
-    bool suspect;                     /* damage: may miss entries or a vote it once promised */
+    bool damaged; /* by what was found now: may miss entries, or a vote it once promised */
+    bool suspect; /* wal_suspect was said of it, in an earlier life, and wal_repaired not yet */
 };
 
 struct wal_recovery {
@@ -49,6 +52,7 @@ struct wal_recovery {
     size_t n_groups;
     bool torn_tail;   /* the beginning of a batch was found at the end, and cut */
     bool damaged;     /* some record before the end is bad; text says where */
+    bool all_damaged; /* it cannot be named: also groups of which nothing was found */
     char text[400];
 };
 
@@ -59,8 +63,8 @@ struct wal_options {
 typedef void wal_done_fn(void *arg, int err);
 
 /* Opens the log in `dir` (made if absent), recovers, and makes a new segment ready, which the first
- * submit begins. ret_recovery is freed with wal_recovery_finish. -ERR_FORMAT: newer version; -ERR_IO;
- * -ERR_NO_SPACE, with text. Damage is no error here: see ret_recovery.
+ * submit begins. ret_recovery is freed with wal_recovery_finish. -ERR_FORMAT: newer version;
+ * -ERR_IO; -ERR_NO_SPACE, with text. Damage is no error here: see ret_recovery.
  *
  * Nothing that was recovered may be promised to anyone before the first submit is done: the last
  * batch found may have reached only the page cache (the process was killed, or its sync failed), so
@@ -72,7 +76,8 @@ void wal_recovery_finish(struct wal_recovery *r);
 void wal_close(struct wal *w); /* no flush: shutdown and crash are one path */
 
 /* Queue, in the order in which they shall be found again. A log has no holes: an entry's index is
- * the group's last + 1, a truncation lies within its log (asserted). An unknown gid makes a group. */
+ * the group's last + 1, a truncation lies within its log (asserted). An unknown gid makes a group.
+ */
 void wal_hard(struct wal *w, uint32_t gid, uint64_t term, uint32_t vote);
 void wal_append(struct wal *w, uint32_t gid, const struct wal_entry *e, size_t n);
 void wal_truncate(struct wal *w, uint32_t gid, uint64_t from_index); /* forget entries >= it */
@@ -81,10 +86,16 @@ void wal_truncate(struct wal *w, uint32_t gid, uint64_t from_index); /* forget e
 void wal_start(struct wal *w, uint32_t gid, uint64_t index, uint64_t term, uint64_t time,
                bool reset);
 
+/* The group may have forgotten something: this is its state now, its log begins anew after `index`,
+ * whatever was recovered of it. Remembered until wal_repaired, over restarts. */
+void wal_suspect(struct wal *w, uint32_t gid, uint64_t term, uint32_t vote, uint64_t index,
+                 uint64_t index_term, uint64_t time);
+void wal_repaired(struct wal *w, uint32_t gid);
+
 size_t wal_queued_bytes(const struct wal *w);
 bool wal_busy(const struct wal *w);
-/* done(arg, -ERR_NO_SPACE) is the one error that may be retried: no segment could be allocated, what
- * was acknowledged is untouched and what was not written is still queued; submit again when
+/* done(arg, -ERR_NO_SPACE) is the one error that may be retried: no segment could be allocated,
+ * what was acknowledged is untouched and what was not written is still queued; submit again when
  * wal_reserve succeeds. Any other error is final. done must not close the log. */
 void wal_submit(struct wal *w, wal_done_fn *done, void *arg);
 

@@ -50,7 +50,7 @@ expect_fail raftfsctl dump wal "$T/copy" -- "damaged: segment 0000000000000001, 
 raftfsctl dump wal copy >damaged 2>/dev/null
 grep -q "batch $batch at .* DAMAGED" damaged || { cat damaged; fail "the batch is not named"; }
 grep -q 'BAD: its data has a wrong checksum' damaged || fail "the record is not named"
-grep -q '^group 0: .*SUSPECT' damaged || fail "the group is not suspect"
+grep -q '^group 0: .*DAMAGED' damaged || fail "the group is not damaged"
 grep -q other damaged || fail "what is behind the damage is not shown"
 
 say "state that was flushed"

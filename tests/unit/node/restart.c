@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a replica may find on disk, and what it refuses. */
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 #include "tests/unit/node/cluster.h"
 
 static void shell(const char *fmt, ...) PRINTF_LIKE(1, 2);
@@ -27,28 +25,6 @@ static void put_many(struct cluster *c, struct test_client *k, uint64_t me, unsi
         uint64_t id = client_ask_put(k, me, i, key, bytes_of(value, sizeof(value)));
         assert_int_equal(frame_status(c, client_wait(k, id), NULL), 0);
     }
-}
-
-/* Not a new node: it may have voted and acknowledged, and all that is forgotten. */
-TEST(a_member_whose_log_and_state_are_gone_does_not_start)
-{
-    struct errmsg msg = {""};
-    struct cluster *c = cluster_create(&(struct cluster_options){.n = 3});
-    EVENTUALLY(c, cluster_leader(c) != 0);
-    cluster_run(c, 100);
-    unsigned gone = cluster_leader(c) % 3 + 1;
-    char *members = NULL;
-    gsize n = 0;
-    cluster_kill(c, gone);
-    assert_true(g_file_get_contents(t_path(c->nodes[gone - 1].dir, "members"), &members, &n, NULL));
-    cluster_wipe(c, gone);
-    assert_true(
-        g_file_set_contents(t_path(c->nodes[gone - 1].dir, "members"), members, (gssize)n, NULL));
-    T_ERR(ERR_CORRUPT, cluster_try_start(c, gone, &msg));
-    T_CONTAINS(msg.text, "its log is gone");
-    T_CONTAINS(msg.text, "raftfsctl node replace");
-    g_free(members);
-    cluster_destroy(c);
 }
 
 /* A follower applies what the others have on disk before its own log has it; its store may be
@@ -81,47 +57,6 @@ TEST(a_store_ahead_of_its_log_starts_and_catches_up)
     cluster_destroy(c);
 }
 
-static void flip_a_bit_early(const char *dir)
-{
-    char command[400], name[300] = "";
-    g_snprintf(command, sizeof(command), "ls -S %s/wal/* | head -1", dir);
-    FILE *f = popen(command, "r");
-    assert_non_null(f);
-    assert_non_null(fgets(name, sizeof(name), f));
-    pclose(f);
-    g_strchomp(name);
-    int fd = open(name, O_RDWR);
-    uint8_t b = 0;
-    assert_true(fd >= 0);
-    /* The first record of the second batch, with valid ones behind (store/format.h). */
-    assert_int_equal(pread(fd, &b, 1, 4096 + 70), 1);
-    b ^= 1;
-    assert_int_equal(pwrite(fd, &b, 1, 4096 + 70), 1);
-    close(fd);
-}
-
-static void refuse_damage(unsigned n, const char *cure)
-{
-    struct cluster *c = cluster_create(&(struct cluster_options){.n = n});
-    EVENTUALLY(c, cluster_leader(c) != 0);
-    struct test_client *k = client_connect(c, cluster_leader(c), ROLE_CLIENT, false);
-    put_many(c, k, client_open_session(k), 1, 40);
-    cluster_kill(c, 1);
-    flip_a_bit_early(c->nodes[0].dir);
-    struct errmsg msg = {""};
-    T_ERR(ERR_CORRUPT, cluster_try_start(c, 1, &msg));
-    T_CONTAINS(msg.text, "replica of group 0 in ");
-    T_CONTAINS(msg.text, "is damaged");
-    T_CONTAINS(msg.text, cure);
-    cluster_destroy(c);
-}
-
-TEST(a_damaged_log_is_refused_with_the_way_out)
-{
-    refuse_damage(3, "under a new id with an empty directory");
-    refuse_damage(1, "restore it from a backup");
-}
-
 TEST(an_id_that_is_no_member_is_refused)
 {
     struct cluster *c = cluster_create(&(struct cluster_options){.n = 1});
@@ -135,6 +70,4 @@ TEST(an_id_that_is_no_member_is_refused)
     cluster_destroy(c);
 }
 
-T_MAIN(T(a_member_whose_log_and_state_are_gone_does_not_start),
-       T(a_store_ahead_of_its_log_starts_and_catches_up),
-       T(a_damaged_log_is_refused_with_the_way_out), T(an_id_that_is_no_member_is_refused))
+T_MAIN(T(a_store_ahead_of_its_log_starts_and_catches_up), T(an_id_that_is_no_member_is_refused))

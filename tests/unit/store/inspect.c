@@ -308,8 +308,8 @@ TEST(a_newer_format_is_refused_with_file_and_versions)
     put_le32(byte_of(&l, 1, offsetof(struct wal_batch_head, crc)),
              crc32c(0, byte_of(&l, 1, 0), offsetof(struct wal_batch_head, crc)));
     T_ERR(ERR_FORMAT, look(&l, &msg));
-    T_CONTAINS(msg.text, "0000000000000001.seg has log format 2");
-    T_CONTAINS(msg.text, "knows 1");
+    T_CONTAINS(msg.text, "0000000000000001.seg has log format 3");
+    T_CONTAINS(msg.text, "knows 2");
     log_finish(&l);
 }
 

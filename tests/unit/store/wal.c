@@ -424,14 +424,14 @@ TEST(a_flipped_bit_in_data_names_its_group)
     assert_true(l.rec.damaged);
     T_CONTAINS(l.rec.text, "0000000000000001");
     T_CONTAINS(l.rec.text, "batch 2");
-    assert_false(found(&l, 0)->suspect);
-    assert_true(found(&l, 1)->suspect);
-    assert_false(found(&l, 2)->suspect);
+    assert_false(found(&l, 0)->damaged);
+    assert_true(found(&l, 1)->damaged);
+    assert_false(found(&l, 2)->damaged);
     assert_int_equal(found(&l, 2)->n_entries, 2);
     log_finish(&l);
 }
 
-TEST(a_flipped_bit_in_a_head_makes_every_group_suspect)
+TEST(a_flipped_bit_in_a_head_damages_every_group)
 {
     const size_t places[] = {offsetof(struct wal_batch_head, number),
                              sizeof(struct wal_batch_head) + offsetof(struct wal_record_head, gid)};
@@ -441,8 +441,8 @@ TEST(a_flipped_bit_in_a_head_makes_every_group_suspect)
         segment(&l, 1)->data[batch_at(&l, 1, 2) + places[i]] ^= 16;
         T_OK(log_open(&l));
         assert_true(l.rec.damaged);
-        assert_true(found(&l, 0)->suspect);
-        assert_true(found(&l, 2)->suspect);
+        assert_true(found(&l, 0)->damaged);
+        assert_true(found(&l, 2)->damaged);
         log_finish(&l);
     }
 }
@@ -476,7 +476,7 @@ TEST(damage_is_found_again_at_the_next_start)
     log_close(&l);
     T_OK(log_open(&l));
     assert_true(l.rec.damaged);
-    assert_true(found(&l, 0)->suspect);
+    assert_true(found(&l, 0)->damaged);
     log_finish(&l);
 }
 
@@ -495,7 +495,7 @@ TEST(a_missing_segment_is_damage)
     assert_true(fake_disk_remove(&l.disk, DIR "/0000000000000002.seg"));
     T_OK(log_open(&l));
     assert_true(l.rec.damaged);
-    assert_true(found(&l, 0)->suspect);
+    assert_true(found(&l, 0)->damaged);
     log_finish(&l);
 }
 
@@ -507,8 +507,8 @@ TEST(the_missing_oldest_segment_is_damage_to_the_groups_that_need_it)
     T_OK(log_open(&l));
     assert_true(l.rec.damaged);
     T_CONTAINS(l.rec.text, "missing");
-    assert_true(found(&l, 0)->suspect);
-    assert_true(found(&l, 1)->suspect);
+    assert_true(found(&l, 0)->damaged);
+    assert_true(found(&l, 1)->damaged);
     log_finish(&l);
 }
 
@@ -519,7 +519,7 @@ TEST(swapped_segments_are_damage)
     fake_disk_swap(&l.disk, DIR "/0000000000000002.seg", DIR "/0000000000000003.seg");
     T_OK(log_open(&l));
     assert_true(l.rec.damaged);
-    assert_true(found(&l, 0)->suspect);
+    assert_true(found(&l, 0)->damaged);
     log_finish(&l);
 }
 
@@ -559,8 +559,8 @@ TEST(a_newer_format_is_refused_with_file_and_versions)
     put_le32(h->version, WAL_VERSION + 1);
     put_le32(h->crc, crc32c(0, h, offsetof(struct wal_batch_head, crc)));
     T_ERR(ERR_FORMAT, log_open(&l));
-    T_CONTAINS(l.msg.text, "/0000000000000001.seg has log format 2, ");
-    T_CONTAINS(l.msg.text, "knows 1");
+    T_CONTAINS(l.msg.text, "/0000000000000001.seg has log format 3, ");
+    T_CONTAINS(l.msg.text, "knows 2");
     T_CONTAINS(l.msg.text, "newer version");
     log_finish(&l);
 }
@@ -621,8 +621,7 @@ T_MAIN(T(a_new_log_is_empty), T(what_was_acknowledged_survives_power_loss),
        T(the_pinning_group_is_the_one_that_holds_the_oldest_segment), T(a_torn_tail_is_cut),
        T(a_batch_is_found_whole_or_not_at_all),
        T(a_batch_seen_after_a_kill_survives_once_the_first_submit_is_done),
-       T(a_flipped_bit_in_data_names_its_group),
-       T(a_flipped_bit_in_a_head_makes_every_group_suspect),
+       T(a_flipped_bit_in_data_names_its_group), T(a_flipped_bit_in_a_head_damages_every_group),
        T(any_flipped_bit_is_damage_or_a_cut_tail_but_never_believed),
        T(damage_is_found_again_at_the_next_start), T(a_missing_segment_is_damage),
        T(the_missing_oldest_segment_is_damage_to_the_groups_that_need_it),

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The log on the real disk, and the image of format version 1 that tests/data keeps. */
+/* The log on the real disk, and the images of its format versions that tests/data keeps. */
 #include "tests/lib/t.h"
 
 #include "cluster/store/format.h"
 #include "tests/unit/store/wal_model.h"
 
 #define IMAGE_V1      DATA_DIR "/wal-v1-0000000000000001.seg"
+#define IMAGE_V2      DATA_DIR "/wal-v2-0000000000000001.seg"
 #define SEGMENT_BYTES KIB(16)
 
 struct place {
@@ -82,7 +83,7 @@ TEST(a_real_disk_keeps_a_random_history)
     place_finish(&p);
 }
 
-/* What the image holds: every kind of record, three batches. */
+/* What the images hold: every kind of record, three batches. */
 static void write_v1(struct model *m, struct place *p)
 {
     model_hard(m, p->w, 0, 2, 1);
@@ -97,6 +98,16 @@ static void write_v1(struct model *m, struct place *p)
     submit(p);
 }
 
+/* And those of version 2: one group is suspect, another one no longer. */
+static void write_v2(struct model *m, struct place *p)
+{
+    write_v1(m, p);
+    wal_suspect(p->w, 3, 5, 2, 40, 4, 400);
+    wal_suspect(p->w, 4, 6, 0, 0, 0, 0);
+    wal_repaired(p->w, 4);
+    submit(p);
+}
+
 static GBytes *read_file(const char *path)
 {
     char *p = NULL;
@@ -104,6 +115,19 @@ static GBytes *read_file(const char *path)
     if (!g_file_get_contents(path, &p, &n, NULL))
         fail_msg("cannot read %s", path);
     return g_bytes_new_take(p, n);
+}
+
+/* The log of one segment, which is this image. */
+static void open_image(struct place *p, const char *path)
+{
+    place_close(p);
+    t_rmtree(p->dir);
+    T_OK(p->disk->ops->make_dir(p->disk, p->dir));
+    GBytes *image = read_file(path);
+    t_write_file(t_path(p->dir, "0000000000000001.seg"), g_bytes_get_data(image, NULL),
+                 g_bytes_get_size(image));
+    g_bytes_unref(image);
+    place_open(p, SEGMENT_BYTES);
 }
 
 TEST(the_image_of_format_1_is_still_read)
@@ -114,20 +138,17 @@ TEST(the_image_of_format_1_is_still_read)
     model_init(&m);
     place_open(&p, SEGMENT_BYTES);
     write_v1(&m, &p); /* for the model only */
+    open_image(&p, IMAGE_V1);
+    assert_model(&m, &p);
+    submit(&p); /* and goes on as one of version 2 */
     place_close(&p);
-    t_rmtree(p.dir);
-    T_OK(p.disk->ops->make_dir(p.disk, p.dir));
-    GBytes *image = read_file(IMAGE_V1);
-    t_write_file(t_path(p.dir, "0000000000000001.seg"), g_bytes_get_data(image, NULL),
-                 g_bytes_get_size(image));
     place_open(&p, SEGMENT_BYTES);
     assert_model(&m, &p);
-    g_bytes_unref(image);
     model_finish(&m);
     place_finish(&p);
 }
 
-TEST(format_1_is_written_as_it_always_was)
+TEST(the_image_of_format_2_is_still_read)
 {
     struct place p;
     struct model m;
@@ -135,11 +156,31 @@ TEST(format_1_is_written_as_it_always_was)
     model_init(&m);
     place_open(&p, SEGMENT_BYTES);
     write_v1(&m, &p);
+    open_image(&p, IMAGE_V2);
+    assert_model(&m, &p);
+    assert_int_equal(p.rec.n_groups, 5);
+    assert_true(p.rec.groups[3].suspect);
+    assert_int_equal(p.rec.groups[3].vote, 2);
+    assert_int_equal(p.rec.groups[3].start_index, 40);
+    assert_false(p.rec.groups[4].suspect);
+    assert_int_equal(p.rec.groups[4].term, 6);
+    model_finish(&m);
+    place_finish(&p);
+}
+
+TEST(format_2_is_written_as_it_always_was)
+{
+    struct place p;
+    struct model m;
+    place_init(&p);
+    model_init(&m);
+    place_open(&p, SEGMENT_BYTES);
+    write_v2(&m, &p);
     GBytes *now = read_file(t_path(p.dir, "0000000000000001.seg"));
-    const char *keep = g_getenv("WAL_V1_WRITE"); /* how the image was made */
+    const char *keep = g_getenv("WAL_V2_WRITE"); /* how the image was made */
     if (keep)
         t_write_file(keep, g_bytes_get_data(now, NULL), g_bytes_get_size(now));
-    GBytes *image = read_file(IMAGE_V1);
+    GBytes *image = read_file(IMAGE_V2);
     if (!g_bytes_equal(image, now))
         fail_msg("the log's bytes changed: format.h needs a new version");
     g_bytes_unref(image);
@@ -149,4 +190,4 @@ TEST(format_1_is_written_as_it_always_was)
 }
 
 T_MAIN(T(a_real_disk_keeps_a_random_history), T(the_image_of_format_1_is_still_read),
-       T(format_1_is_written_as_it_always_was))
+       T(the_image_of_format_2_is_still_read), T(format_2_is_written_as_it_always_was))

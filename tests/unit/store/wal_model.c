@@ -142,11 +142,11 @@ static bool group_is(const struct model_group *g, uint32_t gid, const struct wal
     }
     snprintf(why, n,
              "group %u: term %" PRIu64 "/%" PRIu64 " vote %u/%u start %" PRIu64 "/%" PRIu64
-             " entries %u/%zu suspect %d (want/found)",
+             " entries %u/%zu damaged %d (want/found)",
              gid, g->term, w->term, g->vote, w->vote, g->start, w->start_index, g->terms->len,
-             w->n_entries, w->suspect);
+             w->n_entries, w->damaged);
     if (g->term != w->term || g->vote != w->vote || g->start != w->start_index ||
-        g->start_term != w->start_term || g->terms->len != w->n_entries || w->suspect)
+        g->start_term != w->start_term || g->terms->len != w->n_entries || w->damaged)
         return false;
     for (guint i = 0; i < g->terms->len; i++)
         if (!entry_is(gid, &w->entries[i], g->start + 1 + i,
