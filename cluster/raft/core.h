@@ -124,6 +124,7 @@ struct raft {
     raft_index repair_goal; /* of this term; 0: not told yet */
     uint64_t repair_at;     /* tick of the newest REPAIR */
     bool repaired;          /* of the next ticket */
+    uint64_t repaired_in;   /* the ticket that makes it durable; 0: none */
 
     GArray *out;        /* struct raft_msg: for the next ready */
     GArray *snap_needs; /* raft_id */
@@ -226,7 +227,8 @@ void raft_handle_read_resp(struct raft *r, const struct raft_msg *m);
 void raft_suspect(struct raft *r);      /* from now on */
 void raft_repair_begin(struct raft *r); /* a leader was heard for the first time */
 void raft_repair_tick(struct raft *r);
-void raft_repair_check(struct raft *r); /* commit or the disk may have come to the goal */
+void raft_repair_check(struct raft *r);   /* commit or the disk may have come to the goal */
+void raft_repair_durable(struct raft *r); /* a ticket is done */
 void raft_handle_repair(struct raft *r, const struct raft_msg *m);
 void raft_handle_repair_resp(struct raft *r, const struct raft_msg *m);
 

@@ -112,7 +112,10 @@ void raft_hand_out(struct raft *r, struct raft_persist *ret)
     r->hard_handed = r->hard;
     r->handed = last;
     r->truncate_from = 0;
-    r->reset = r->repaired = false;
+    r->reset = false;
+    if (r->repaired)
+        r->repaired_in = r->ticket;
+    r->repaired = false;
 }
 
 static void release_held(struct raft *r)
@@ -144,6 +147,7 @@ void raft_persisted(struct raft *r, uint64_t ticket)
         progress_acked(raft_member(r, r->id), r->persisted);
         raft_advance_commit(r);
     }
+    raft_repair_durable(r);
     release_held(r);
     raft_count_own_vote(r);
     raft_repair_check(r);

@@ -130,7 +130,7 @@ struct raft_persist {
     bool reset; /* a snapshot was installed: the log now starts after reset_index */
     raft_index reset_index;
     raft_term reset_term;
-    bool repaired; /* suspect no longer; after all else of this ticket */
+    bool repaired; /* the mark is to go, after all else of this ticket */
 };
 
 struct raft_read {

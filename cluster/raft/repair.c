@@ -30,11 +30,11 @@
  *   suspect: the two meet. So any number may be damaged without loss as long as the group still
  *   elects, that is, a majority of all voters is not suspect; when it is not, it stops.
  *
- * All this needs the mark to outlive crashes: it is durable before the replica acts, and cleared by
- * a record behind all that ended it. A leader that is told by an answer without the flag, which may
- * also be one from before the damage that was late, begins anew with that member: an honest
- * acknowledgement of then counts as it would have then, and one that was given under suspicion
- * never counts.
+ * All this needs the mark to outlive crashes: it is durable before the replica acts, and the
+ * replica acts as any other only once a record behind all that ended it has cleared it. A leader
+ * that is told by an answer without the flag, which may also be one from before the damage that was
+ * late, begins anew with that member: an honest acknowledgement of then counts as it would have
+ * then, and one that was given under suspicion never counts.
  */
 #include "cluster/raft/core.h"
 
@@ -81,12 +81,20 @@ void raft_repair_check(struct raft *r)
 {
     raft_index goal = r->repair_goal;
 
-    if (!r->suspect || goal == 0 || r->commit < goal || r->persisted < goal ||
+    if (!r->suspect || r->repaired || r->repaired_in != 0)
+        return;
+    if (goal == 0 || r->commit < goal || r->persisted < goal ||
         r->hard_durable.term != r->hard.term)
         return;
-    r->suspect = false;
     r->repaired = true;
-    r->repair_goal = 0;
+}
+
+void raft_repair_durable(struct raft *r)
+{
+    if (r->repaired_in == 0 || r->repaired_in > r->done)
+        return;
+    r->suspect = false;
+    r->repaired_in = r->repair_goal = 0;
 }
 
 /* --- its leader ------------------------------------------------------------------------------- */

@@ -291,6 +291,12 @@ static const struct store_ops rocks_ops = {
     .approximate_bytes = rocks_approximate_bytes,
 };
 
+static bool is_of_a_store(const char *name)
+{
+    return g_str_has_suffix(name, ".sst") || g_str_has_suffix(name, ".blob") ||
+           g_str_has_prefix(name, "MANIFEST-");
+}
+
 /* A new directory gets the version file before anything else; any other must have it. */
 static int make_format(const char *dir, struct errmsg *msg)
 {
@@ -298,12 +304,16 @@ static int make_format(const char *dir, struct errmsg *msg)
     int err = dir_files(dir, &files);
     if (err < 0)
         return errmsg_set(msg, err, "list %s: %s", dir, err_text(err));
-    bool foreign = false;
-    for (guint i = 0; i < files->len; i++)
+    bool foreign = false, damaged = false;
+    for (guint i = 0; i < files->len; i++) {
         foreign |= !g_str_has_prefix(files->pdata[i], FORMAT_FILE);
+        damaged |= is_of_a_store(files->pdata[i]);
+    }
     g_ptr_array_free(files, TRUE);
+    if (damaged)
+        return errmsg_set(msg, -ERR_CORRUPT, "%s holds a store, but no %s file", dir, FORMAT_FILE);
     if (foreign)
-        return errmsg_set(msg, -ERR_CORRUPT,
+        return errmsg_set(msg, -ERR_FORMAT,
                           "%s is not empty and has no %s file: not a store of ours", dir,
                           FORMAT_FILE);
     err = dir_write_file(dir, FORMAT_FILE, bytes_str(FORMAT_TEXT));

@@ -73,6 +73,8 @@ void check_node(struct sim_node *sn)
     if (st.commit > sn->seen_commit)
         check_log_immutable(sn, &st);
     check_conf_node(sn, &st);
+    if (!st.suspect)
+        sn->damaged = false; /* whole again, and its log says so */
     CHECK(s, st.term >= sn->seen_term, "node %u went back from term %" G_GUINT64_FORMAT, sn->id,
           sn->seen_term);
     CHECK(s, st.commit >= sn->seen_commit, "node %u went back from commit %" G_GUINT64_FORMAT,
@@ -108,9 +110,18 @@ bool check_has_led(const struct sim *s, unsigned node, raft_term since)
 
 /* --- promises --------------------------------------------------------------------------------- */
 
+/* What it says now it said before it was asked: its answers tell themselves. */
+static bool is_suspect(struct sim_node *sn)
+{
+    struct raft_status st;
+    return sn->node && node_group_status(sn->node, 0, &st) && st.suspect;
+}
+
 static void promise_vote(struct sim_node *sn, raft_term term, raft_id candidate)
 {
     struct promises *p = &sn->promised;
+    CHECK(sn->sim, !is_suspect(sn), "node %u votes, and may have voted before it was damaged",
+          sn->id);
     CHECK(sn->sim, term > p->vote_term || (term == p->vote_term && candidate == p->vote),
           "node %u votes for node %u in term %" G_GUINT64_FORMAT
           ", after node %u in term %" G_GUINT64_FORMAT,
@@ -130,6 +141,8 @@ static void promise_entries(struct sim_node *sn, raft_term term, raft_index inde
     p->ack = term > p->ack_term ? index : MAX(p->ack, index);
     p->ack_term = term;
 }
+
+enum { SUSPECT_FLAG = 8 }; /* msg.def.h: of a raft_wire's reject */
 
 static bool is_ask(unsigned type)
 {
@@ -203,7 +216,7 @@ void check_sent(struct sim_node *sn, struct bytes bytes)
         promise_vote(sn, m.term, m.to);
     else if (m.type == RAFT_APPEND_RESP && !m.reject)
         promise_entries(sn, m.term, m.index);
-    else if (m.type == RAFT_HEARTBEAT_RESP && m.hint > 0)
+    else if (m.type == RAFT_HEARTBEAT_RESP && m.hint > 0 && !(m.reject & SUSPECT_FLAG))
         promise_entries(sn, m.term, m.hint);
     arena_finish(&a);
 }
@@ -220,6 +233,11 @@ void check_node_started(struct sim_node *sn)
     sn->seen_first = st.first;
     sn->seen_last = st.last;
     check_conf_started(sn);
+    CHECK(s, !st.suspect || sn->damaged, "node %u is suspect, and was not damaged", sn->id);
+    if (st.suspect) { /* what it promised it may have forgotten, and it says so */
+        s->counters.suspects++;
+        sn->promised = (struct promises){0};
+    }
     CHECK(s, st.term >= MAX(p->vote_term, p->ack_term),
           "node %u starts in term %" G_GUINT64_FORMAT ", it voted in %" G_GUINT64_FORMAT
           " and acknowledged in %" G_GUINT64_FORMAT,
@@ -346,7 +364,7 @@ void check_batch(struct sim_node *sn, const struct store_write *w, size_t n)
 
 bool check_is_replica(const struct sim *s, const struct sim_node *sn)
 {
-    return check_conf_has(check_conf_committed(s), sn->id) && !sn->refused && !sn->wiped;
+    return check_conf_has(check_conf_committed(s), sn->id) && !sn->wiped;
 }
 
 bool check_replicas_settled(struct sim *s)
@@ -359,7 +377,7 @@ bool check_replicas_settled(struct sim *s)
         struct sim_node *sn = &s->nodes[i];
         if (!check_is_replica(s, sn))
             continue;
-        if (!sn->node || !node_group_status(sn->node, 0, &st) ||
+        if (!sn->node || !node_group_status(sn->node, 0, &st) || st.suspect ||
             st.applied < s->check->applied->len || st.last != st.applied ||
             (applied > 0 && st.applied != applied))
             return false;

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Damage to the log of a node that has no power: flipped bits, a sector of something else, a batch
- * that was written at another one's place. Inside the bounds of what must be survived: never on
- * more nodes than the others can do without (fault.c), never in the very last whole batch of a log,
- * which format.h says cannot be told from a torn one.
+ * Damage to the files of a node that has no power: flipped bits, a sector of something else, a
+ * batch that was written at another one's place, a segment that is missing, two that have changed
+ * places, a log that is gone altogether; a state store that cannot be opened, or is gone. Inside
+ * the bounds of what must be survived: never on more nodes than the others can do without
+ * (fault.c), never in the very last whole batch of a log or the newest segment, which format.h says
+ * cannot be told from torn ones.
  */
 #include "cluster/store/reader.h"
 #include "tests/sim/disk.h"
 
-#define LOG_DIR "/d/wal"
+#define LOG_DIR   "/d/wal"
+#define STATE_DIR "/d/groups/0"
 
 struct place {
     uint64_t seq, at, n, number;
@@ -131,28 +134,83 @@ static const struct place *some_place(struct rng *r, const GArray *places)
     return &g_array_index(places, struct place, n - 1 - (guint)rng_below(r, near));
 }
 
-bool damage_log(struct sim_node *sn)
+static void damage_bytes(struct sim_node *sn, const GArray *places)
 {
     static const char *const names[] = {"bits flip", "a sector is rubbish",
                                         "a write went elsewhere"};
     struct rng *r = &sn->sim->disk_rng;
+    const struct place *p = some_place(r, places), *to = some_place(r, places);
+    uint64_t kind = rng_below(r, ARRAY_LEN(names));
+    if (kind == 0)
+        flip_bits(r, bytes_at(sn, p), p->n);
+    else if (kind == 1)
+        lose_sector(r, bytes_at(sn, p), p->n);
+    else
+        misdirect(sn, p, to);
+    sim_disk_forget_cache(sn->disk);
+    trace_line(sn->sim,
+               "FAULT n%u: %s in segment %" G_GINT64_MODIFIER "x at %" G_GUINT64_FORMAT
+               ", batch %" G_GUINT64_FORMAT,
+               sn->id, names[kind], p->seq, p->at, p->number);
+}
+
+/* One that is missing, or two that have changed places; of those with batches, but the newest. */
+static void damage_names(struct sim_node *sn, const GArray *places)
+{
+    struct rng *r = &sn->sim->disk_rng;
+    uint64_t newest = g_array_index(places, struct place, places->len - 1).seq;
+    uint64_t a = some_place(r, places)->seq, b = some_place(r, places)->seq;
+    char *path_a = segment_path(LOG_DIR, a), *path_b = segment_path(LOG_DIR, b);
+    if (a != newest && b != newest) {
+        if (a == b)
+            sim_disk_lose(sn->disk, path_a);
+        else
+            sim_disk_swap(sn->disk, path_a, path_b);
+        trace_line(sn->sim,
+                   "FAULT n%u: segments %" G_GINT64_MODIFIER "x and %" G_GINT64_MODIFIER "x %s",
+                   sn->id, a, b, a == b ? "are missing" : "have changed places");
+    }
+    g_free(path_a);
+    g_free(path_b);
+}
+
+/* A node that has met others knows that it had one. */
+static bool lose_log(struct sim_node *sn)
+{
+    GArray *seqs = segments_of(sn);
+    bool met = sim_disk_durable(sn->disk, "/d/members") != NULL;
+    for (guint i = 0; met && i < seqs->len; i++) {
+        char *path = segment_path(LOG_DIR, g_array_index(seqs, uint64_t, i));
+        sim_disk_lose(sn->disk, path);
+        g_free(path);
+    }
+    g_array_free(seqs, TRUE);
+    if (met)
+        trace_line(sn->sim, "FAULT n%u: the log is gone", sn->id);
+    return met;
+}
+
+bool damage_log(struct sim_node *sn)
+{
+    struct rng *r = &sn->sim->disk_rng;
+    if (rng_below(r, 10) == 0)
+        return lose_log(sn);
     GArray *places = places_of(sn);
     bool any = places->len > 1;
-    if (any) {
-        const struct place *p = some_place(r, places), *to = some_place(r, places);
-        uint64_t kind = rng_below(r, ARRAY_LEN(names));
-        if (kind == 0)
-            flip_bits(r, bytes_at(sn, p), p->n);
-        else if (kind == 1)
-            lose_sector(r, bytes_at(sn, p), p->n);
-        else
-            misdirect(sn, p, to);
-        sim_disk_forget_cache(sn->disk);
-        trace_line(sn->sim,
-                   "FAULT n%u: %s in segment %" G_GINT64_MODIFIER "x at %" G_GUINT64_FORMAT
-                   ", batch %" G_GUINT64_FORMAT,
-                   sn->id, names[kind], p->seq, p->at, p->number);
-    }
+    if (any && rng_below(r, 5) == 0)
+        damage_names(sn, places);
+    else if (any)
+        damage_bytes(sn, places);
     g_array_free(places, TRUE);
     return any;
+}
+
+void damage_state(struct sim_node *sn)
+{
+    struct store_maker *stores = sn->mem_stores;
+    sn->state_bad = rng_below(&sn->sim->disk_rng, 2);
+    if (!sn->state_bad)
+        (void)!stores->destroy(stores, STATE_DIR);
+    trace_line(sn->sim, "FAULT n%u: the state store is %s", sn->id,
+               sn->state_bad ? "not readable" : "gone");
 }

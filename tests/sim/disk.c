@@ -511,6 +511,26 @@ uint8_t *sim_disk_durable(struct sim_disk *d, const char *path)
     return i ? i->disk->data : NULL;
 }
 
+void sim_disk_lose(struct sim_disk *d, const char *path)
+{
+    g_hash_table_remove(d->names, path);
+    g_hash_table_remove(d->durable, path);
+}
+
+static void swap_in(GHashTable *names, const char *a, const char *b)
+{
+    struct inode *x = inode_ref(g_hash_table_lookup(names, a));
+    name_set(names, a, g_hash_table_lookup(names, b));
+    name_set(names, b, x);
+    inode_unref(x);
+}
+
+void sim_disk_swap(struct sim_disk *d, const char *a, const char *b)
+{
+    swap_in(d->names, a, b);
+    swap_in(d->durable, a, b);
+}
+
 void sim_disk_forget_cache(struct sim_disk *d)
 {
     GHashTableIter it;

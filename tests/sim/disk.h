@@ -48,3 +48,6 @@ void sim_disk_peace(struct sim_disk *d); /* no fault is to come */
  * start shall see it. */
 uint8_t *sim_disk_durable(struct sim_disk *d, const char *path);
 void sim_disk_forget_cache(struct sim_disk *d);
+/* A file is gone, or two have changed their places. */
+void sim_disk_lose(struct sim_disk *d, const char *path);
+void sim_disk_swap(struct sim_disk *d, const char *a, const char *b);

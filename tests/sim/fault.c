@@ -161,16 +161,22 @@ static void crash(struct sim_node *sn, enum host_end how)
     host_restart_later(sn, down);
 }
 
-/* The others must be able to go on without all that may refuse to start. */
+/* The others must be able to go on without all that may be suspect. */
 static void fault_damage(struct sim *s, struct sim_node *sn)
 {
     if (!sn->node || !lost_allows(s, sn->id))
         return;
     crash(sn, END_POWER_LOSS);
-    if (!damage_log(sn))
-        return;
-    sn->damaged = true;
-    s->counters.logs_damaged++;
+    uint64_t what = rng_below(&s->rng, 5); /* rarely both */
+    if (what < 2) {
+        damage_state(sn);
+        sn->damaged = true;
+        s->counters.states_damaged++;
+    }
+    if (what > 0 && damage_log(sn)) {
+        sn->damaged = true;
+        s->counters.logs_damaged++;
+    }
 }
 
 static bool is_one_wiped(const struct sim *s)

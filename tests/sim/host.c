@@ -269,13 +269,6 @@ static void start_node(struct sim_node *sn, struct start *st)
         sn->up_wanted = false;
         return;
     }
-    if (st->err == -ERR_CORRUPT && sn->damaged) {
-        trace_line(s, "n%u refuses to start: %s", sn->id, st->msg.text);
-        s->counters.refused++;
-        sn->refused = true;
-        sn->up_wanted = false;
-        return;
-    }
     CHECK(s, st->err == 0, "node %u does not start: %s (%s)", sn->id, st->msg.text,
           err_text(st->err));
     check_node_started(sn);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How much may be lost for good, so that what is left must go on: in each configuration that may
- * come to be in force, half of the voters are one too many.
+ * How much may be lost, for good or until it is repaired, so that what is left must go on: in each
+ * configuration that may come to be in force, half of the voters are one too many.
  */
 #include "tests/sim/disk.h"
 #include "tests/sim/sim.h"
@@ -20,11 +20,11 @@ struct question {
     bool good;
 };
 
-/* It does not come back, or may not. */
+/* It does not come back, or not before the others have repaired it. */
 static bool is_lost(const struct sim *s, unsigned id)
 {
     const struct sim_node *sn = &s->nodes[id - 1];
-    return sn->damaged || sn->refused || sn->wiped;
+    return sn->damaged || sn->wiped;
 }
 
 /* With some of what is pending done. */

@@ -187,7 +187,7 @@ static void plan_remove(struct sim_operator *o, unsigned id)
         return;
     s->counters.leaders_removed += id == host_leader(s);
     push(o, TASK_REMOVE, id);
-    if (sim_node(s, id)->wiped || sim_node(s, id)->refused)
+    if (sim_node(s, id)->wiped)
         push(o, TASK_RETIRE, id);
 }
 
@@ -195,8 +195,7 @@ static void plan_remove(struct sim_operator *o, unsigned id)
 static unsigned lost_member(const struct sim *s)
 {
     for (unsigned id = 1; id <= s->n; id++)
-        if (check_conf_has(check_conf_committed(s), id) &&
-            (s->nodes[id - 1].refused || s->nodes[id - 1].wiped))
+        if (check_conf_has(check_conf_committed(s), id) && s->nodes[id - 1].wiped)
             return id;
     return 0;
 }
@@ -328,7 +327,7 @@ static void step(struct sim_operator *o)
     if (!t)
         return;
     struct sim_node *sn = t->node >= 1 && t->node <= s->n ? sim_node(s, t->node) : NULL;
-    if (t->kind == TASK_PROMOTE && !o->asked && (sn->refused || sn->wiped)) {
+    if (t->kind == TASK_PROMOTE && !o->asked && sn->wiped) {
         operator_done(o); /* it will never catch up */
         return;
     }

@@ -128,7 +128,8 @@ struct profile {
     X(follower_reads, "reads-at-followers")                                                        \
     X(partitions, "partitions")                                                                    \
     X(logs_damaged, "logs-damaged")                                                                \
-    X(refused, "starts-refused")                                                                   \
+    X(states_damaged, "states-damaged")                                                            \
+    X(suspects, "starts-suspect")                                                                  \
     X(torn_sectors, "torn-sectors")                                                                \
     X(frames_lost, "raft-frames-lost")                                                             \
     X(frames_doubled, "raft-frames-doubled")                                                       \
@@ -200,8 +201,8 @@ struct sim_node {
     jmp_buf dead;      /* where env.fatal goes */
     bool inside;       /* node code is running */
     bool power_failed; /* that is why it died inside */
-    bool damaged;      /* its log was; it may refuse to start */
-    bool refused;      /* and did, for good */
+    bool damaged;      /* its log or state was, and it is not whole again; it may be suspect */
+    bool state_bad;    /* its state store cannot be opened */
     bool told;         /* that it was removed: it has ended, for good */
     bool leaving;      /* node_leave was called; then it is down for so long */
     uint64_t leave_down;
@@ -343,7 +344,7 @@ void host_wipe(struct sim_node *sn);
 /* It will not run again. */
 static inline bool host_is_gone(const struct sim_node *sn)
 {
-    return sn->refused || sn->told;
+    return sn->told;
 }
 /* Calls fn with node code allowed to end in env.fatal; then a round is due. False: it died. */
 bool host_enter(struct sim_node *sn, void (*fn)(struct sim_node *sn, void *arg), void *arg);
@@ -402,6 +403,7 @@ bool check_has_led(const struct sim *s, unsigned node, raft_term since);
 
 /* Of a node that has lost its power. False: there is nothing to damage. */
 bool damage_log(struct sim_node *sn);
+void damage_state(struct sim_node *sn);
 
 /* --- check_log.c: called by check.c --- */
 
