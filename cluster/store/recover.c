@@ -114,7 +114,7 @@ static int classify(struct recovery *r, struct found *file)
                       "file %016" G_GINT64_MODIFIER "x%s holds segment %016" G_GINT64_MODIFIER "x",
                       file->seq, WAL_SEGMENT_SUFFIX, b.seq);
         r->pool->next_seq = MAX(r->pool->next_seq, b.seq + 1); /* that one was used, too */
-        replay_damaged_all(&r->replay);
+        replay_damaged_anywhere(&r->replay);
     }
     file->size = r->reader.size;
     file->holds = v == BATCH_OTHER ? b.seq : 0;

@@ -86,6 +86,12 @@ void replay_damaged_all(struct replay *r)
         ((struct replay_group *)g_ptr_array_index(r->groups, i))->damaged = true;
 }
 
+void replay_damaged_anywhere(struct replay *r)
+{
+    r->anywhere = true;
+    replay_damaged_all(r);
+}
+
 /* --- records ---------------------------------------------------------------------------------- */
 
 /* Makes the entries agree with the state: none beyond last_index, none up to start_index. */
@@ -145,7 +151,7 @@ void replay_record(struct replay *r, const struct record *rec)
         return;
     }
     state_apply(&g->state, rec);
-    if (record_restates(rec))
+    if (record_restates(rec) && !r->anywhere)
         g->damaged = false; /* it is known, and what may be missing is not relied upon */
     if (rec->type == WAL_RECORD_ENTRY) {
         struct wal_entry e = {

@@ -16,6 +16,7 @@ struct replay_group {
 struct replay {
     GPtrArray *groups; /* struct replay_group *, by gid */
     bool all_damaged;  /* also those met from here on */
+    bool anywhere;     /* it is not known before or behind which record */
     bool damaged;
     char text[400]; /* of the first damage */
     /* Each is told here, too, if somebody wants to know. */
@@ -30,7 +31,9 @@ void replay_record(struct replay *r, const struct record *rec);
 /* Notes damage; the text of the first is kept. */
 void replay_damage(struct replay *r, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void replay_damaged(struct replay *r, uint32_t gid);
-void replay_damaged_all(struct replay *r);
+void replay_damaged_all(struct replay *r); /* by what should stand between the last record and the
+                                              next */
+void replay_damaged_anywhere(struct replay *r);
 
 void replay_states(const struct replay *r, struct wal_states *ret);
 /* After the last record: those that are not whole are damaged too. */

@@ -110,10 +110,16 @@ static void lose_sector(struct rng *r, uint8_t *p, size_t n)
         p[i] = (uint8_t)rng_next(r);
 }
 
-/* What belongs at `from` went to `to`, all of it or one block; at its own place is what was there
- * before. */
+/* What belongs at `from` went to `to`, where something older was, all of it or one block; at its
+ * own place is what was there before. (The other way round it would be two faults: recovery relies
+ * on it that behind a segment that was never begun there is none.) */
 static void misdirect(struct sim_node *sn, const struct place *from, const struct place *to)
 {
+    if (place_by_number(from, to) < 0) {
+        const struct place *older = from;
+        from = to;
+        to = older;
+    }
     struct rng *r = &sn->sim->disk_rng;
     uint8_t *source = bytes_at(sn, from), *there = bytes_at(sn, to);
     uint64_t n = MIN(from->n, to->n), at = 0;

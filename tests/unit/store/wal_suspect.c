@@ -215,6 +215,23 @@ TEST(what_the_last_batch_said_of_a_damaged_group_is_forgotten)
     log_finish(&l);
 }
 
+/* Where the segments belong is not known, so neither is what stood before the mark. */
+TEST(what_is_damaged_anywhere_is_damaged_in_spite_of_a_mark)
+{
+    struct log l;
+    three_batches(&l);
+    suspect(&l, 1);
+    log_submit(&l);
+    wal_repaired(l.w, 1);
+    fill_segments(&l, 0, 3);
+    log_close(&l);
+    fake_disk_swap(&l.disk, DIR "/0000000000000002.seg", DIR "/0000000000000003.seg");
+    log_open(&l);
+    assert_true(l.rec.all_damaged);
+    assert_true(found(&l, 0)->damaged && found(&l, 1)->damaged);
+    log_finish(&l);
+}
+
 /* Or its old bytes would count again. */
 TEST(a_file_that_holds_a_later_segment_uses_up_its_number)
 {
@@ -241,4 +258,5 @@ T_MAIN(T(a_group_that_was_said_to_be_suspect_is_damaged_no_more),
        T(once_all_groups_are_said_to_be_suspect_the_damage_is_gone),
        T(the_mark_moves_on_with_the_segments_until_the_group_is_repaired),
        T(what_the_last_batch_said_of_a_damaged_group_is_forgotten),
+       T(what_is_damaged_anywhere_is_damaged_in_spite_of_a_mark),
        T(a_file_that_holds_a_later_segment_uses_up_its_number))
