@@ -57,6 +57,17 @@ static void skip_applied(struct group *g)
     raft_applied(g->raft, g->applied);
 }
 
+/* What was being sent ended when the outage began, and the core, which was left alone, may lead
+ * still and wait for it. */
+static void send_again(struct group *g)
+{
+    struct raft_progress_view view[3 * VOTERS_MAX + 1];
+    unsigned n = raft_get_progress(g->raft, view, ARRAY_LEN(view));
+    for (unsigned i = 0; i < n; i++)
+        if (view[i].state == 's')
+            raft_snapshot_sent(g->raft, view[i].id, 0, false);
+}
+
 static void end_outage(struct group *g)
 {
     struct raft_status s;
@@ -71,6 +82,8 @@ static void end_outage(struct group *g)
     if (err < 0)
         group_fatal(g, err, "group %u: apply again in %s", g->gid, g->dir);
     skip_applied(g);
+    if (g->paused)
+        send_again(g);
     g->store_full = g->paused = false;
     group_want_flush(g);
     node_log(g->node, LOG_INFO,
