@@ -55,7 +55,7 @@ enum lease_state { LEASE_OFF = 0, LEASE_ENDED = 1, LEASE_HOLDS = 2 };
 #define GROUP_STATUS_FIELDS(F, L)                                                                  \
     F(U32, gid) F(U8, role) F(U32, leader) F(U64, term) F(U64, first) F(U64, last)                 \
     F(U64, persisted) F(U64, commit) F(U64, applied) F(U64, sessions) F(U16, shards)               \
-    F(U32, n_voters) F(U8, lease) F(U8, suspect) F(U64, repair_goal)                       \
+    F(U32, n_voters) F(U8, lease) F(U8, suspect) F(U64, repair_goal)                               \
     L(member_status, members, VOTERS_MAX)
 #define COUNTER_FIELDS(F, L) F(BYTES, name) F(U64, value)
 #define CHECK_BOUND_FIELDS(F, L) F(BYTES, at)
