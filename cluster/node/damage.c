@@ -34,9 +34,12 @@ static bool is_alone(const struct group *g)
 {
     const struct node *n = g->node;
     struct raft_conf conf;
-    if (g->gid == 0 && (!g->kv || membership_conf(g, &conf) <= 0))
-        return n->n_peers == 0 && n->n_met == 0;
-    if (!g->kv || membership_conf(g, &conf) <= 0)
+    bool known = g->kv && membership_conf(g, &conf) > 0;
+    if (g->gid == 0 && n->n_met > 0)
+        return false; /* its configuration may be of long ago */
+    if (g->gid == 0 && !known)
+        return n->n_peers == 0;
+    if (!known)
         conf = place_first_conf(g);
     return conf.n_voters == 1 && conf.n_outgoing == 0 && conf.voters[0] == n->config.id;
 }
