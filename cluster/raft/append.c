@@ -177,6 +177,8 @@ static struct progress *answering(struct raft *r, const struct raft_msg *m)
     struct progress *p = raft_member(r, m->from);
     if (p->suspect != m->suspect) /* what was known of it is of another life, or did not count */
         progress_doubt(p, (m->reject ? m->hint : m->index) + 1, m->suspect);
+    if (p->suspect && r->transfer.to == p->id)
+        raft_transfer_drop(r);
     p->since_heard = 0;
     return p;
 }

@@ -12,7 +12,7 @@
 
 static bool has_all(const struct raft *r, const struct progress *p)
 {
-    return p->match == raftlog_last(&r->log);
+    return !p->suspect && p->match == raftlog_last(&r->log);
 }
 
 void raft_transfer_tell(struct raft *r)
