@@ -562,12 +562,15 @@ int group_read_any(struct group *g, struct member *m, uint64_t ctx)
     return e;
 }
 
-/* Is the log on disk one of before an installation still? What is cut off it comes after that. */
-static bool resets(const struct member *m)
+/* Is the log on disk still one of before an installation, or does its end conflict with the
+ * leader's? The host queues the cut behind these writes. */
+static bool log_is_behind(const struct member *m)
 {
-    for (const GList *l = m->writes->head; l; l = l->next)
-        if (((const struct write_job *)l->data)->p.reset)
+    for (const GList *l = m->writes->head; l; l = l->next) {
+        const struct raft_persist *p = &((const struct write_job *)l->data)->p;
+        if (p->reset || p->truncate_from > 0)
             return true;
+    }
     return false;
 }
 
@@ -575,7 +578,7 @@ void group_compact(struct group *g, struct member *m, raft_index upto)
 {
     m->flushed = m->applied;
     raft_compact(m->r, upto);
-    if (!resets(m))
+    if (!log_is_behind(m))
         disk_compact(&m->disk, upto);
 }
 
