@@ -207,6 +207,12 @@ static void post_arrival(struct sim_conn *to, struct arrival *a, uint64_t delay)
     queue_push(&s->queue, &a->event, at);
 }
 
+bool net_waits(const struct sim *s, const struct event *e)
+{
+    const struct arrival *a = (const struct arrival *)e;
+    return e->drop == arrival_drop && !a->loose && a->to->resumed_at > s->now;
+}
+
 uint64_t net_resume_at(struct sim *s, struct event *e)
 {
     if (e->drop != arrival_drop)

@@ -24,7 +24,10 @@ void sim_step(struct sim *s, uint64_t until)
             continue;
         }
         if (sn && (sn->paused || sn->stopped)) {
-            g_queue_push_tail(&sn->stalled, e);
+            if (net_waits(s, e))
+                queue_push(&s->queue, e, net_resume_at(s, e));
+            else
+                g_queue_push_tail(&sn->stalled, e);
             continue;
         }
         trace_mix(s, e->at ^ (sn ? sn->id : 0));

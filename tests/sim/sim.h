@@ -362,6 +362,8 @@ void net_break_some(struct sim *s);
 bool net_linked(const struct sim *s, unsigned a, unsigned b);
 /* When a paused node gets an event that waited for it: the sockets are read in any order. */
 uint64_t net_resume_at(struct sim *s, struct event *e);
+/* It comes on a connection on which older ones have not been delivered since the last pause. */
+bool net_waits(const struct sim *s, const struct event *e);
 /* Who is no node, and what happens to its end of a connection. */
 struct net_user {
     enum role role;
