@@ -35,7 +35,7 @@ static void block_all(struct sim *s, link_mask mask, bool blocked)
 
 static void end_run(struct sim *s, struct event *e)
 {
-    struct end_event *end = (struct end_event *)e;
+    struct end_event *end = container_of(e, struct end_event, event);
     struct sim_disk *d = end->node ? sim_node(s, end->node)->disk : NULL;
     switch (end->kind) {
     case FAULT_SLOW_DISK:
