@@ -30,6 +30,17 @@ static int check_format(struct kv *kv, struct bytes v, struct errmsg *msg)
     return 0;
 }
 
+static int parse_applied(struct bytes v, uint64_t *ret_index, uint64_t *ret_term,
+                         uint64_t *ret_time)
+{
+    if (v.n != 24)
+        return -ERR_CORRUPT;
+    *ret_index = get_le64(v.p);
+    *ret_term = get_le64(v.p + 8);
+    *ret_time = get_le64(v.p + 16);
+    return 0;
+}
+
 /* Both records are in the first batch ever written, so a store has both or neither. */
 static int load_records(struct kv *kv, struct errmsg *msg)
 {
@@ -46,13 +57,25 @@ static int load_records(struct kv *kv, struct errmsg *msg)
         errmsg_set(msg, no_format, "group %u: no format record", kv->gid);
     if (no_format)
         return no_format == -ERR_NOT_FOUND ? -ERR_CORRUPT : no_format;
-    if (err || applied.n != 24)
-        return errmsg_set(msg, err && err != -ERR_NOT_FOUND ? err : -ERR_CORRUPT,
+    if (err == 0)
+        err = parse_applied(applied, &kv->index, &kv->term, &kv->time_ns);
+    if (err)
+        return errmsg_set(msg, err != -ERR_NOT_FOUND ? err : -ERR_CORRUPT,
                           "group %u: the record of what was applied cannot be read", kv->gid);
-    kv->index = get_le64(applied.p);
-    kv->term = get_le64(applied.p + 8);
-    kv->time_ns = get_le64(applied.p + 16);
     return 0;
+}
+
+int kv_peek_applied(struct store_maker *stores, const char *dir, uint64_t *ret_index,
+                    uint64_t *ret_term, uint64_t *ret_time)
+{
+    struct arena a = {0};
+    struct bytes v;
+    int err = stores->peek(stores, dir, layout_applied_key(&a), &a, &v);
+
+    if (err == 0)
+        err = parse_applied(v, ret_index, ret_term, ret_time);
+    arena_finish(&a);
+    return err;
 }
 
 static int load_conf(struct kv *kv, struct errmsg *msg)
@@ -216,13 +239,26 @@ fail:
     return err;
 }
 
+static void drop_kept(struct kv *kv)
+{
+    for (unsigned i = 0; i < KV_KEPT_MAX; i++) {
+        if (kv->kept[i].index)
+            kv->store->ops->view_close(kv->store, kv->kept[i].view);
+        kv->kept[i] = (struct kept_view){0};
+    }
+}
+
+void kv_detach(struct kv *kv)
+{
+    drop_kept(kv);
+    kv->broken = -ERR_CLOSED;
+}
+
 void kv_close(struct kv *kv)
 {
     if (!kv)
         return;
-    for (unsigned i = 0; i < KV_KEPT_MAX; i++)
-        if (kv->kept[i].index)
-            kv->store->ops->view_close(kv->store, kv->kept[i].view);
+    drop_kept(kv);
     sessions_finish(&kv->sessions);
     nodes_finish(&kv->nodes);
     groups_finish(&kv->groups);

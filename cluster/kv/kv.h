@@ -95,6 +95,13 @@ NODISCARD int kv_open(struct store *store, uint32_t gid, uint16_t shards, struct
 void kv_close(struct kv *kv);
 /* As of the last entry, which the store may not have yet. */
 void kv_applied(const struct kv *kv, uint64_t *ret_index, uint64_t *ret_term, uint64_t *ret_time);
+/* (job, store.h) The same of a state that nobody has open, as a checkpoint. -ERR_NOT_FOUND: nothing
+ * was applied; -ERR_CORRUPT, -ERR_IO. */
+NODISCARD int kv_peek_applied(struct store_maker *stores, const char *dir, uint64_t *ret_index,
+                              uint64_t *ret_term, uint64_t *ret_time);
+/* The store is about to be closed under kv: lets go of its views. What is in memory can still be
+ * read (sessions, nodes, members); what needs the store fails. */
+void kv_detach(struct kv *kv);
 /* Rows are held until there are so many; 1: none between calls of kv_apply. For tests. */
 void kv_hold_rows(struct kv *kv, unsigned rows);
 /* Writes what is held. An error is the store's; the rows are still held and kv can be read. */

@@ -103,8 +103,6 @@ static void flush_finish(struct group *g)
 
 void compact_poll(struct group *g)
 {
-    if (g->flushing)
-        store_poll(g->store);
     if (g->flush_done)
         flush_finish(g);
     if (flush_due(g))

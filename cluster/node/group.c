@@ -16,24 +16,44 @@
 
 /* --- start ------------------------------------------------------------------------------------ */
 
-int group_open_state(struct group *g, struct errmsg *msg)
+int group_open_store(const struct group *g, struct store **ret_store, struct kv **ret_kv,
+                     struct errmsg *msg)
 {
     struct node *n = g->node;
-    int err = n->env.stores->open(n->env.stores, g->dir, &g->store, msg);
+    struct store *store;
+    struct kv *kv;
+    int err = n->env.stores->open(n->env.stores, g->dir, &store, msg);
     if (err < 0)
         return errmsg_prefix(msg, err, "open %s", g->dir);
-    err = kv_open(g->store, g->gid, n->config.shards, &g->kv, msg);
-    if (err < 0)
+    err = kv_open(store, g->gid, n->config.shards, &kv, msg);
+    if (err < 0) {
+        store->ops->close(store);
         return errmsg_prefix(msg, err, "read %s", g->dir);
+    }
     if (n->config.rows_held > 0)
-        kv_hold_rows(g->kv, n->config.rows_held);
-    uint64_t index, term, time;
-    kv_applied(g->kv, &index, &term, &time);
-    g->applied = index;
-    g->applied_term = term;
-    g->applied_time = time;
-    g->flushed = index; /* what is found was on the disk */
+        kv_hold_rows(kv, n->config.rows_held);
+    *ret_store = store;
+    *ret_kv = kv;
     return 0;
+}
+
+void group_take_state(struct group *g, struct store *store, struct kv *kv)
+{
+    ASSERT(!g->store && !g->kv);
+    g->store = store;
+    g->kv = kv;
+    kv_applied(kv, &g->applied, &g->applied_term, &g->applied_time);
+    g->flushed = g->applied; /* what is found was on the disk */
+}
+
+int group_open_state(struct group *g, struct errmsg *msg)
+{
+    struct store *store;
+    struct kv *kv;
+    int err = group_open_store(g, &store, &kv, msg);
+    if (err == 0)
+        group_take_state(g, store, kv);
+    return err;
 }
 
 void group_close_state(struct group *g)
@@ -45,17 +65,11 @@ void group_close_state(struct group *g)
     g->store = NULL;
 }
 
-void group_reopen(struct group *g, const char *replacement)
+void group_reopen(struct group *g)
 {
-    struct node *n = g->node;
     struct errmsg msg = {""};
     group_close_state(g);
-    int err = 0;
-    if (replacement)
-        err = n->env.stores->replace(n->env.stores, replacement, g->dir);
-    if (err < 0)
-        node_fatal(n, err, "rename %s to %s", replacement, g->dir);
-    err = group_open_state(g, &msg);
+    int err = group_open_state(g, &msg);
     if (err < 0)
         group_fatal(g, err, "%s", msg.text);
 }

@@ -22,6 +22,7 @@
 
 struct wait_table;
 struct snap_recv;
+struct checkpoint;
 struct session_clock;
 struct checks;
 struct member_change;
@@ -83,7 +84,8 @@ struct group {
 
     bool store_dropped; /* by this start, because it was damaged */
     bool store_full;    /* the state store refuses writes until it is opened again (outage.h) */
-    bool paused;        /* and there is an entry to apply: the core is left alone */
+    bool paused; /* and there is an entry to apply, or `store` is NULL, for a snapshot is being
+                  * installed: the core is left alone */
 
     GQueue proposals;     /* struct proposal, by index */
     GPtrArray *new_reads; /* struct request; the next batch */
@@ -109,8 +111,11 @@ struct group {
     struct member_change *change;   /* asked of this leader; NULL: none */
     raft_index group_asked; /* newest entry that makes a group, of this leadership; 0: none */
 
-    struct snap_recv *recv; /* a snapshot that is coming in */
-    GPtrArray *sends;       /* struct snap_send *: snapshots that go out */
+    struct snap_recv *recv;        /* a snapshot that is coming in */
+    GPtrArray *sends;              /* struct snap_send *: snapshots that go out */
+    struct checkpoint *checkpoint; /* the newest; NULL: nobody uses it */
+    uint32_t checkpoint_slots;     /* bits: names in use */
+    unsigned checkpoints_making;
 };
 
 /* w NULL: the log does not know the group (a new node). Queues what must be logged at once. */
@@ -154,9 +159,13 @@ void group_yield(struct group *g);
 NODISCARD int group_apply_to_state(struct group *g, const struct raft_entry *e, unsigned n,
                                    const struct kv_sink *sink, uint64_t *ret_payload);
 
-NODISCARD int group_open_state(struct group *g, struct errmsg *msg);
+/* Opens what lies in g->dir. In a job too, while g lives: it reads only what never changes. */
+NODISCARD int group_open_store(const struct group *g, struct store **ret_store, struct kv **ret_kv,
+                               struct errmsg *msg);
+/* Takes them, where there are none; g->applied follows. */
+void group_take_state(struct group *g, struct store *store, struct kv *kv);
+NODISCARD int group_open_state(struct group *g, struct errmsg *msg); /* both */
 void group_close_state(struct group *g);
-
-/* Closes store and state machine and opens what lies in g->dir now, `replacement` if not NULL; the
- * core is not touched. */
-void group_reopen(struct group *g, const char *replacement);
+/* Closes store and state machine and opens them again; the core is not touched. Nothing may be
+ * under way on the store. */
+void group_reopen(struct group *g);

@@ -46,7 +46,8 @@ struct node_counters {
     uint64_t sent[RAFT_REPAIR_RESP + 1]; /* frames of one raft message, by its type */
     uint64_t beats_sent, beats_received; /* frames */
     uint64_t raft_dropped, raft_received;
-    uint64_t snapshots_sent, snapshots_installed, flushes, repairs;
+    uint64_t snapshots_sent, snapshots_installed, snapshots_resumed, flushes, repairs;
+    uint64_t checkpoints, snapshot_bytes_sent, snapshot_bytes_received;
 };
 
 /* A ticket of one group in a log write. */
@@ -85,6 +86,7 @@ struct node {
     struct peer
         *guests[NODES_MAX]; /* nodes of the cluster that are not known as members (peer.h) */
     unsigned n_guests;
+    bool ending;          /* node_destroy: what comes to an end is only freed */
     bool removed;         /* from the cluster, for good: nothing is done any more */
     struct peer_met *met; /* members.c: incarnations of nodes that are no peers (yet) */
     unsigned n_met;
@@ -95,6 +97,8 @@ struct node {
     GQueue conn_list;  /* the same, in the order in which they came */
     uint64_t last_token;
 
+    unsigned n_sends;     /* snapshot transfers of all groups that have begun */
+    uint64_t send_budget; /* bytes of snapshots that may still go in this tick */
     size_t request_bytes;
     uint64_t free_bytes; /* on the disk when housekeeping looked (space_free) */
     bool met_before;     /* there was a file of members at the start */

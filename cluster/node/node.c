@@ -178,6 +178,9 @@ void node_destroy(struct node *n)
 {
     if (!n)
         return;
+    /* Jobs use stores and groups: first of all they end. */
+    n->ending = true;
+    n->env.stores->drain(n->env.stores);
     table_finish(n);
     place_finish(n);
     if (n->wal)
@@ -308,6 +311,7 @@ void node_round(struct node *n)
 {
     n->counters.rounds++;
     arena_reset(&n->round);
+    n->env.stores->poll(n->env.stores);
     log_deliver(n);
     if (n->starting) {
         /* The log must know each group before it acts: a store with applied state and no log means
@@ -374,6 +378,7 @@ void node_tick(struct node *n)
     if (n->removed)
         return;
     arena_reset(&n->round);
+    n->send_budget = n->config.snapshot_tick_bytes;
     if (!n->starting) {
         place_tick(n);
         n->beat_due |= beat_is_due(n);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cluster/node/outage.h"
+#include "cluster/node/checkpoint.h"
 #include "cluster/node/compact.h"
 #include "cluster/node/damage.h"
 #include "cluster/node/snapshot.h"
@@ -73,7 +74,7 @@ static void end_outage(struct group *g)
     struct raft_status s;
     raft_get_status(g->raft, &s);
     group_fail_requests(g, -ERR_NOT_LEADER); /* WAITs: the state machine forgets its watches */
-    group_reopen(g, NULL);
+    group_reopen(g);
     compact_reopened(g);
     raft_index flushed = g->applied;
     int err = apply_again(g, s.applied);
@@ -95,7 +96,7 @@ static void end_outage(struct group *g)
 
 void outage_house(struct group *g)
 {
-    if (!g->store_full || !space_for_flush(g->node))
+    if (!g->store_full || !space_for_flush(g->node) || checkpoint_busy(g))
         return;
     end_outage(g);
 }

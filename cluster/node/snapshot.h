@@ -2,17 +2,22 @@
 /*
  * snapshot.h - a follower that is too far behind gets the whole state (paper section 7).
  *
- * Leader: a checkpoint of the store is read as one byte stream (store_maker) and sent in
- * SNAP_CHUNKs over a link of its own, at most SNAP_WINDOW beyond what the follower has taken and
- * snapshot_tick_bytes a tick. The first chunk of each connection is empty: its SNAP_ACK names the
- * offset from which to go on, so a broken connection costs no byte twice. The transfer ends when
- * the follower has installed it, refuses it, or takes nothing for SNAP_IDLE_MS; until then the
- * leader keeps the log behind the checkpoint (within LOG_HOLD_BYTES).
+ * Leader: a checkpoint of the store (checkpoint.h) is read as one byte stream and sent in chunks
+ * over a link of its own, at most SNAP_WINDOW beyond what the follower has taken; all transfers of
+ * the node together get snapshot_tick_bytes a tick, and SNAP_SENDS_MAX run at once. The first chunk
+ * of each connection is empty: its SNAP_ACK names the offset from which to go on, so a broken
+ * connection costs no byte twice. The transfer ends when the follower has installed it, refuses it,
+ * or takes nothing for SNAP_IDLE_MS; until then the leader keeps the log behind the checkpoint in
+ * memory (within LOG_HOLD_BYTES), never longer.
  *
- * Follower: writes the stream beside its store; when all is there: fsync, close, rename over the
- * old store, open, tell the core, whose next ready resets the log. A crash before the rename leaves
- * the old state and rubbish that the next start removes; a crash after it leaves a store ahead of
- * the log, which is a legal state (group.h).
+ * Follower: writes the stream beside its store; when all is there: fsync, close the old store,
+ * rename over it, open, tell the core, whose next ready resets the log. A crash before the rename
+ * leaves the old state and rubbish that the next start removes; a crash after it leaves a store
+ * ahead of the log, which is a legal state (group.h).
+ *
+ * All of this but the sending waits for the disk and is done by jobs (store.h), one after another;
+ * what happens meanwhile (the transfer ends, another begins, the node ends) lets go of what the job
+ * works on, and the job's end frees it.
  *
  * The stream itself (files one after another, with checksums) is the store's; see store.h.
  */
@@ -20,7 +25,8 @@
 
 #include "cluster/node/group.h"
 
-#define SNAP_WINDOW     4u     /* chunks */
+#define SNAP_SENDS_MAX  2  /* transfers of a node at once; further followers wait for their turn */
+#define SNAP_WINDOW     4u /* chunks */
 #define SNAP_TICK_BYTES MIB(1) /* 50 MB/s, beside the appends */
 #define SNAP_IDLE_MS    20000
 
@@ -31,8 +37,7 @@ void snapshots_clean(struct group *g);
 void snapshot_send(struct group *g, raft_id to);
 void snapshots_tick(struct group *g); /* also the follower's time-out */
 void snapshots_stop(struct group *g); /* leadership went */
-void snapshots_free(
-    struct group *g); /* shutdown: files stay for snapshots_clean, links for the net */
+void snapshots_free(struct group *g); /* the node ends: files stay, links are the net's */
 /* The log behind the oldest transfer is still needed; 0: no transfer. */
 raft_index snapshots_hold(const struct group *g);
 void snapshot_link_up(struct conn *c);

@@ -4,5 +4,6 @@
 
 #include "cluster/node/snapshot.h"
 
-void snapshot_recv_clean(struct group *g);
+/* (job, store.h) */
+void snapshot_recv_clean(struct store_maker *stores, const char *group_dir);
 void snapshot_recv_tick(struct group *g);

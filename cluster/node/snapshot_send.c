@@ -1,106 +1,137 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The leader's side of a snapshot transfer (snapshot.h). */
+#include "cluster/node/checkpoint.h"
 #include "cluster/node/conn.h"
-#include "cluster/node/damage.h"
 #include "cluster/node/peer.h"
 #include "cluster/node/snapshot.h"
 #include "cluster/node/snapshot_recv.h"
 #include "cluster/node/wire.h"
 
-/* Transfers at once; further followers wait for their turn. */
-#define SENDS_MAX    2
 #define REDIAL_TICKS TICKS(500)
+/* After a failure that is not over by itself (a full disk) the next attempt, which costs a
+ * checkpoint, waits. */
+#define RETRY_TICKS TICKS(2000)
+
+/* A chunk that is read ahead by a job. */
+struct snap_piece {
+    struct store_job job;
+    struct snap_send *send; /* NULL: the transfer has ended */
+    struct checkpoint *checkpoint;
+    uint64_t offset;
+    size_t want;
+    bool read;   /* it is there, or not: */
+    int64_t got; /* less than wanted: it could not be read */
+    uint8_t data[];
+};
 
 struct snap_send {
     struct group *group;
     raft_id to;
-    bool started;          /* the checkpoint exists */
-    raft_index flush_from; /* what shall be flushed before it is made; 0: not asked for yet */
+    struct checkpoint *checkpoint; /* NULL: it waits for its turn */
+    bool announced;                /* the checkpoint is there */
     uint64_t id;
-    char *dir;
-    struct store_image *image;
-    uint64_t size;
-    raft_index index;
-    raft_term term, index_term;
-    uint64_t index_time;
-    struct raft_conf conf;  /* as of index: the newest may not be committed */
+    raft_term term;
     uint64_t link;          /* conn token, 0: none */
     bool synced;            /* the follower has named its offset on this link */
     uint64_t offset, taken; /* next byte to send; what the follower has */
     bool last_sent;
-    uint64_t budget;                 /* bytes that may still go in this tick */
+    struct snap_piece *piece;        /* NULL: nothing is read ahead */
     uint64_t redial_at, progress_at; /* ticks */
+    uint64_t give_up_at;             /* tick: it has failed, and raft is told then; 0: it has not */
+    raft_index give_up_index;
 };
 
-static char *send_dir(const struct group *g, raft_id to)
+/* --- leftovers -------------------------------------------------------------------------------- */
+
+struct clean {
+    struct store_job job;
+    struct store_maker *stores;
+    char *group_dir;
+};
+
+static void clean_work(struct store_job *j)
 {
-    return g_strdup_printf("%s.send.%u", g->dir, to);
+    struct clean *c = container_of(j, struct clean, job);
+    for (unsigned i = 0; i < CHECKPOINT_SLOTS; i++)
+        checkpoint_clean(c->stores, c->group_dir, i);
+    snapshot_recv_clean(c->stores, c->group_dir);
 }
 
-static void send_clean(struct group *g, raft_id to)
+static void clean_done(struct store_job *j)
 {
-    char *dir = send_dir(g, to);
-    g->node->env.stores->destroy(g->node->env.stores, dir);
-    g_free(dir);
+    struct clean *c = container_of(j, struct clean, job);
+    g_free(c->group_dir);
+    g_free(c);
 }
 
+/* Whatever takes one of these names comes in a later job. */
 void snapshots_clean(struct group *g)
 {
-    struct node *n = g->node;
-    unsigned count;
-    uint64_t index;
-    const struct group *g0 = g->gid == 0 ? g : node_group(n, 0);
-    const struct kv_node *known = kv_nodes(g0->kv, &count, &index);
-    for (unsigned i = 0; i < n->n_peers; i++)
-        send_clean(g, n->peers[i]->id);
-    for (unsigned i = 0; i < count; i++)
-        if (known[i].state == NODE_REMOVED)
-            send_clean(g, known[i].id);
-    snapshot_recv_clean(g);
+    struct clean *c = g_new(struct clean, 1);
+    *c = (struct clean){
+        .job = {.work = clean_work, .done = clean_done},
+        .stores = g->node->env.stores,
+        .group_dir = g_strdup(g->dir),
+    };
+    c->stores->submit(c->stores, &c->job);
 }
 
 /* --- life of a transfer ----------------------------------------------------------------------- */
 
-static void send_free(struct snap_send *s)
+static void drop_piece(struct snap_send *s)
+{
+    struct snap_piece *p = TAKE(s->piece);
+    if (p && p->read)
+        g_free(p);
+    else if (p)
+        p->send = NULL;
+}
+
+/* Lets go of all that a transfer holds. */
+static void send_release(struct snap_send *s)
 {
     struct node *n = s->group->node;
-    if (s->image)
-        n->env.stores->image_close(s->image);
-    g_free(s->dir);
+    struct conn *c = s->link && !n->ending ? g_hash_table_lookup(n->conns, &s->link) : NULL;
+    s->link = 0;
+    if (c)
+        conn_close(c, LOG_DEBUG, "the snapshot transfer has ended");
+    drop_piece(s);
+    if (!s->checkpoint)
+        return;
+    n->n_sends--;
+    checkpoint_drop(TAKE(s->checkpoint));
+}
+
+static void send_drop(struct snap_send *s)
+{
+    g_ptr_array_remove(s->group->sends, s);
+    send_release(s);
     g_free(s);
 }
 
-/* Takes it off the list, with its checkpoint and its link. */
-static void send_drop(struct snap_send *s)
+static void send_failed(struct snap_send *s, const char *why, bool retry_soon)
 {
     struct group *g = s->group;
-    struct node *n = g->node;
-    struct conn *c = s->link ? g_hash_table_lookup(n->conns, &s->link) : NULL;
-    if (c)
-        conn_close(c, LOG_DEBUG, "the snapshot transfer has ended");
-    g_ptr_array_remove(g->sends, s);
-    if (s->image)
-        n->env.stores->image_close(s->image);
-    s->image = NULL;
-    if (s->started)
-        n->env.stores->destroy(n->env.stores, s->dir);
-    send_free(s);
+    node_log(g->node, LOG_WARN,
+             "snapshot-failed gid=%u to=%u index=%" G_GUINT64_FORMAT " bytes=%" G_GUINT64_FORMAT
+             " why=\"%s\"",
+             g->gid, s->to, s->checkpoint->index, s->taken, why);
+    s->give_up_index = s->checkpoint->index;
+    send_release(s);
+    s->give_up_at = g->node->now + (retry_soon ? 0 : RETRY_TICKS);
 }
 
-static void send_end(struct snap_send *s, bool ok, const char *why)
+static void send_succeeded(struct snap_send *s)
 {
     struct group *g = s->group;
-    struct node *n = g->node;
     raft_id to = s->to;
-    raft_index index = s->index;
-    node_log(n, ok ? LOG_INFO : LOG_WARN,
-             "snapshot-%s gid=%u to=%u index=%" G_GUINT64_FORMAT " bytes=%" G_GUINT64_FORMAT
-             " why=\"%s\"",
-             ok ? "sent" : "failed", g->gid, to, index, s->taken, why);
-    if (ok)
-        n->counters.snapshots_sent++;
+    raft_index index = s->checkpoint->index;
+    node_log(g->node, LOG_INFO,
+             "snapshot-sent gid=%u to=%u index=%" G_GUINT64_FORMAT " bytes=%" G_GUINT64_FORMAT,
+             g->gid, to, index, s->taken);
+    g->node->counters.snapshots_sent++;
     send_drop(s);
-    raft_snapshot_sent(g->raft, to, index, ok);
+    raft_snapshot_sent(g->raft, to, index, true);
 }
 
 void snapshot_send(struct group *g, raft_id to)
@@ -112,7 +143,6 @@ void snapshot_send(struct group *g, raft_id to)
     struct snap_send *s = g_new0(struct snap_send, 1);
     s->group = g;
     s->to = to;
-    s->dir = send_dir(g, to);
     g_ptr_array_add(g->sends, s);
 }
 
@@ -124,8 +154,7 @@ void snapshots_stop(struct group *g)
 
 void snapshots_free(struct group *g)
 {
-    for (guint i = 0; i < g->sends->len; i++)
-        send_free(g_ptr_array_index(g->sends, i));
+    snapshots_stop(g);
     g_ptr_array_free(g->sends, TRUE);
 }
 
@@ -134,73 +163,60 @@ raft_index snapshots_hold(const struct group *g)
     raft_index hold = 0;
     for (guint i = 0; i < g->sends->len; i++) {
         const struct snap_send *s = g_ptr_array_index(g->sends, i);
-        if (s->started && (hold == 0 || s->index < hold))
-            hold = s->index;
+        if (s->checkpoint && (hold == 0 || s->checkpoint->index < hold))
+            hold = s->checkpoint->index;
     }
     return hold;
 }
 
-/* A checkpoint flushes what is not flushed yet and waits for it, on this thread; a flush of its own
- * before leaves little to it. */
-static bool send_may_start(struct snap_send *s)
+/* False: not its turn yet. */
+static bool send_begin(struct snap_send *s)
 {
-    struct group *g = s->group;
-    if (s->flush_from == 0) {
-        s->flush_from = MAX(g->applied, 1);
-        group_want_flush(g);
-    }
-    return !g->flushing && g->flushed >= s->flush_from;
+    struct node *n = s->group->node;
+    if (n->n_sends >= SNAP_SENDS_MAX)
+        return false;
+    n->n_sends++;
+    s->checkpoint = checkpoint_take(s->group);
+    s->id = rng_next(n->env.rng) | 1;
+    s->term = s->group->term;
+    s->progress_at = n->now;
+    return true;
 }
 
-/* False: it has ended. */
-static bool send_start(struct snap_send *s)
+/* The checkpoint is there, or not. */
+static bool send_announce(struct snap_send *s)
 {
     struct group *g = s->group;
-    struct node *n = g->node;
-    struct store_maker *stores = n->env.stores;
-    struct errmsg msg = {""};
-    stores->destroy(stores, s->dir);
-    s->id = rng_next(n->env.rng) | 1;
-    s->index = g->applied;
-    s->index_term = g->applied_term;
-    s->index_time = g->applied_time;
-    s->conf = *raft_conf_at(g->raft, s->index);
-    s->term = g->term;
-    s->progress_at = n->now;
-    int err = kv_settle(g->kv);
-    if (err < 0)
-        errmsg_set(&msg, err, "write what was applied: %s", err_text(err));
-    else
-        err = g->store->ops->checkpoint(g->store, s->dir, &msg);
-    if (err < 0 && err != -ERR_NO_SPACE)
-        group_fatal(g, err, "group %u: checkpoint to %s: %s", g->gid, s->dir, msg.text);
-    s->started = true;
-    if (err == 0)
-        s->image = stores->image_open(stores, s->dir);
-    if (!s->image) {
-        send_end(s, false, err < 0 ? "no space for a checkpoint" : "cannot read the checkpoint");
+    struct checkpoint *c = s->checkpoint;
+    if (c->err < 0) {
+        send_failed(s, c->err == -ERR_NO_SPACE ? "no space for a checkpoint" : err_text(c->err),
+                    c->err == -ERR_STALE);
         return false;
     }
-    s->size = stores->image_size(s->image);
-    node_log(n, LOG_INFO,
+    s->announced = true;
+    s->progress_at = g->node->now;
+    node_log(g->node, LOG_INFO,
              "snapshot-start gid=%u to=%u index=%" G_GUINT64_FORMAT " bytes=%" G_GUINT64_FORMAT,
-             g->gid, s->to, s->index, s->size);
+             g->gid, s->to, c->index, c->size);
     return true;
 }
 
 /* --- chunks ----------------------------------------------------------------------------------- */
 
+static void pump(struct snap_send *s);
+
 static int send_chunk(struct snap_send *s, struct conn *c, struct bytes data, bool last)
 {
     struct node *n = s->group->node;
     struct enc conf = {0};
-    wire_put_conf(&conf, &s->conf);
+    const struct checkpoint *cp = s->checkpoint;
+    wire_put_conf(&conf, &cp->conf);
     struct msg_snap_chunk m = {
         .gid = s->group->gid,
         .term = s->term,
-        .index = s->index,
-        .index_term = s->index_term,
-        .index_time = s->index_time,
+        .index = cp->index,
+        .index_term = cp->index_term,
+        .index_time = cp->index_time,
         .id = s->id,
         .offset = s->offset,
         .last = last,
@@ -213,32 +229,70 @@ static int send_chunk(struct snap_send *s, struct conn *c, struct bytes data, bo
     return conn_send(c, enc_view(&n->out));
 }
 
-/* Sends what window and budget allow. False: the transfer has ended. */
-static bool pump(struct snap_send *s)
+static void read_work(struct store_job *j)
+{
+    struct snap_piece *p = container_of(j, struct snap_piece, job);
+    struct checkpoint *c = p->checkpoint;
+    p->got = c->stores->image_read(c->image, p->data, p->want, p->offset);
+}
+
+static void read_done(struct store_job *j)
+{
+    struct snap_piece *p = container_of(j, struct snap_piece, job);
+    p->read = true;
+    if (p->send)
+        pump(p->send);
+    else
+        g_free(p);
+}
+
+/* NULL: it is being read; it may not be what is wanted after a new start. */
+static struct snap_piece *next_piece(struct snap_send *s)
+{
+    struct checkpoint *c = s->checkpoint;
+    struct snap_piece *p = s->piece;
+    if (p && !p->read)
+        return NULL;
+    if (p && p->offset == s->offset)
+        return p;
+    drop_piece(s);
+    size_t want = (size_t)MIN(c->size - s->offset, s->group->node->config.snapshot_chunk);
+    p = s->piece = g_malloc(sizeof(*p) + want);
+    p->job = (struct store_job){.work = read_work, .done = read_done};
+    p->send = s;
+    p->checkpoint = c;
+    p->offset = s->offset;
+    p->want = want;
+    p->read = false;
+    c->stores->submit(c->stores, &p->job);
+    return NULL;
+}
+
+/* Sends what window and budget allow. */
+static void pump(struct snap_send *s)
 {
     struct node *n = s->group->node;
+    const uint64_t window = (uint64_t)SNAP_WINDOW * n->config.snapshot_chunk;
     struct conn *c = conn_find(n, s->link);
-    const unsigned chunk = n->config.snapshot_chunk;
-    uint8_t *piece = NULL;
-    bool alive = true;
-    while (c && s->synced && !s->last_sent &&
-           s->offset - s->taken < (uint64_t)SNAP_WINDOW * chunk && s->budget > 0) {
-        size_t want = (size_t)MIN(s->size - s->offset, chunk);
-        piece = piece ? piece : g_malloc(chunk);
-        if (n->env.stores->image_read(s->image, piece, want, s->offset) != (int64_t)want) {
-            send_end(s, false, "cannot read the checkpoint");
-            alive = false;
-            break;
+    while (c && s->synced && !s->last_sent && s->offset - s->taken < window && n->send_budget > 0) {
+        struct snap_piece *p = next_piece(s);
+        if (!p)
+            return;
+        if (p->got != (int64_t)p->want) {
+            send_failed(s, "cannot read the checkpoint", false);
+            return;
         }
-        bool last = s->offset + want == s->size;
-        if (send_chunk(s, c, bytes_of(piece, want), last) < 0)
-            break; /* its queue is full: again next tick */
-        s->offset += want;
+        bool last = p->offset + p->want == s->checkpoint->size;
+        if (send_chunk(s, c, bytes_of(p->data, p->want), last) < 0)
+            return; /* its queue is full: again next tick */
+        s->offset += p->want;
         s->last_sent = last;
-        s->budget -= MIN(s->budget, want);
+        n->send_budget -= MIN(n->send_budget, p->want);
+        n->counters.snapshot_bytes_sent += p->want;
     }
-    g_free(piece);
-    return alive;
+    /* The next one is read while this one is on its way. */
+    if (c && s->synced && !s->last_sent)
+        next_piece(s);
 }
 
 void snapshot_ack(struct group *g, struct conn *c, const struct msg_snap_ack *m)
@@ -246,22 +300,26 @@ void snapshot_ack(struct group *g, struct conn *c, const struct msg_snap_ack *m)
     struct snap_send *s = NULL;
     for (guint i = 0; i < g->sends->len && !s; i++) {
         struct snap_send *each = g_ptr_array_index(g->sends, i);
-        if (each->started && each->id == m->id && each->link == c->token)
+        if (each->announced && each->id == m->id && each->link == c->token)
             s = each;
     }
     if (!s)
         return;
-    if (m->status != 0 || m->offset > s->size) {
-        send_end(s, false, m->status ? err_text(m->status) : "an offset beyond the end");
+    uint64_t size = s->checkpoint->size;
+    if (m->status != 0 || m->offset > size) {
+        send_failed(s, m->status ? err_text(m->status) : "an offset beyond the end",
+                    m->status == ERR_STALE);
         return;
     }
     if (m->offset > s->taken)
         s->progress_at = g->node->now;
-    if (s->last_sent && m->offset == s->size) {
+    if (s->last_sent && m->offset == size) {
         s->taken = m->offset;
-        send_end(s, true, "installed");
+        send_succeeded(s);
         return;
     }
+    if (!s->synced && m->offset > 0)
+        g->node->counters.snapshots_resumed++;
     /* The first answer on a link, or the follower lost what it had: go on from where it is. */
     if (!s->synced || m->offset < s->taken) {
         s->offset = m->offset;
@@ -296,6 +354,7 @@ void snapshot_link_up(struct conn *c)
     struct snap_send *s = c->dialed ? send_by_link(c, &g) : NULL;
     if (!s)
         return;
+    ASSERT(s->announced);
     /* Empty: asks where to go on. */
     s->synced = false;
     s->offset = s->taken = 0;
@@ -315,38 +374,55 @@ void snapshot_link_down(struct conn *c)
     s->redial_at = g->node->now + REDIAL_TICKS;
 }
 
-/* False: it has ended. */
-static bool send_tick(struct snap_send *s)
+static void redial(struct snap_send *s)
 {
     struct node *n = s->group->node;
-    if (n->now - s->progress_at > TICKS(SNAP_IDLE_MS)) {
-        send_end(s, false, "the follower took nothing for too long");
-        return false;
+    struct peer *p = peer_find(n, s->to);
+    if (!p) {
+        send_failed(s, "it is no member any more", true);
+        return;
     }
-    s->budget = n->config.snapshot_tick_bytes;
-    if (s->link == 0 && n->now >= s->redial_at) {
-        struct peer *p = peer_find(n, s->to);
-        if (!p) {
-            send_end(s, false, "it is no member any more");
-            return false;
-        }
-        struct conn *c = conn_dial(n, p, HELLO_BULK);
-        s->link = c ? c->token : 0;
-        s->redial_at = n->now + REDIAL_TICKS;
-    }
-    return pump(s);
+    struct conn *c = conn_dial(n, p, HELLO_BULK);
+    s->link = c ? c->token : 0;
+    s->redial_at = n->now + REDIAL_TICKS;
+}
+
+static void send_tick(struct snap_send *s)
+{
+    struct node *n = s->group->node;
+    if (!s->checkpoint && !send_begin(s))
+        return;
+    if (!s->checkpoint->made || (!s->announced && !send_announce(s)))
+        return;
+    if (n->now - s->progress_at > TICKS(SNAP_IDLE_MS))
+        send_failed(s, "the follower took nothing for too long", true);
+    else if (s->link == 0 && n->now >= s->redial_at)
+        redial(s);
+    else
+        pump(s);
+}
+
+/* It failed a while ago: raft asks again when the follower answers next. */
+static void give_up(struct snap_send *s)
+{
+    struct group *g = s->group;
+    raft_id to = s->to;
+    raft_index index = s->give_up_index;
+    send_drop(s);
+    raft_snapshot_sent(g->raft, to, index, false);
 }
 
 void snapshots_tick(struct group *g)
 {
     snapshot_recv_tick(g);
-    unsigned active = 0;
     for (guint i = 0; i < g->sends->len;) {
         struct snap_send *s = g_ptr_array_index(g->sends, i);
-        bool alive = true;
-        if (active++ < SENDS_MAX && (s->started || send_may_start(s)))
-            alive = (s->started || send_start(s)) && send_tick(s);
-        if (alive)
-            i++;
+        if (s->give_up_at > 0 && g->node->now >= s->give_up_at) {
+            give_up(s);
+            continue;
+        }
+        if (s->give_up_at == 0)
+            send_tick(s);
+        i++;
     }
 }

@@ -181,6 +181,10 @@ static uint32_t fill_counters(struct node *n, struct counter *ret, uint32_t max)
         {"snapshots_sent", c->snapshots_sent},
         {"snapshots_installed", c->snapshots_installed},
         {"repairs", c->repairs},
+        {"snapshots_resumed", c->snapshots_resumed},
+        {"snapshot_bytes_sent", c->snapshot_bytes_sent},
+        {"snapshot_bytes_received", c->snapshot_bytes_received},
+        {"checkpoints", c->checkpoints},
     };
     uint32_t count = 0;
     for (size_t i = 0; i < ARRAY_LEN(all) && count < max; i++)

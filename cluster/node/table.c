@@ -80,7 +80,7 @@ void table_again(struct node *n)
 {
     for (guint i = 0; i < n->turn->len; i++) {
         struct group *g = g_ptr_array_index(n->turn, i);
-        if (g->flushing || group_has_work(g)) /* a flush is asked for its end */
+        if (group_has_work(g))
             group_touch(g);
     }
 }

@@ -82,11 +82,14 @@ int dir_remove(const char *dir)
 {
     char *gone = g_strconcat(dir, DIR_GONE, NULL);
     char *old = g_strconcat(dir, DIR_OLD, NULL);
-    int err = remove_tree(old); /* or dir_heal would bring it back */
-    if (err == 0)
-        err = remove_by_rename(dir, gone);
-    if (err == 0)
-        err = sync_parent(dir);
+    int err = 0;
+    if (exists(dir) || exists(gone) || exists(old)) {
+        err = remove_tree(old); /* or dir_heal would bring it back */
+        if (err == 0)
+            err = remove_by_rename(dir, gone);
+        if (err == 0)
+            err = sync_parent(dir);
+    }
     g_free(gone);
     g_free(old);
     return err;
@@ -126,8 +129,10 @@ static int replace_in_steps(const char *from, const char *to)
         err = last_error();
     if (err == 0)
         err = sync_parent(to);
+    if (err == 0 && rename(old, from) < 0)
+        err = last_error();
     if (err == 0)
-        err = remove_tree(old);
+        err = sync_parent(from);
     g_free(old);
     return err;
 }
@@ -148,9 +153,7 @@ int dir_replace(const char *from, const char *to)
         return replace_in_steps(from, to);
     }
     err = sync_parent(to);
-    if (err == 0)
-        err = sync_parent(from);
-    return err < 0 ? err : dir_remove(from);
+    return err < 0 ? err : sync_parent(from);
 }
 
 /* --- files ------------------------------------------------------------------------------------ */

@@ -14,7 +14,7 @@
 NODISCARD int dir_make(const char *dir); /* with its name; an existing one is fine */
 NODISCARD int dir_heal(const char *dir);
 NODISCARD int dir_remove(const char *dir); /* with all in it; absent is fine */
-/* `from` gets the name `to`; what had it is removed. */
+/* `from` gets the name `to`; what had it, if anything, gets the name `from`. */
 NODISCARD int dir_replace(const char *from, const char *to);
 NODISCARD int dir_sync(const char *dir);
 /* Regular files in dir, sorted by name: char *, freed with the array. */

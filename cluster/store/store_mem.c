@@ -8,6 +8,7 @@
 
 #include "cluster/base/codec.h"
 #include "cluster/store/tree.h"
+#include "cluster/store/job_thread.h"
 
 struct store_mem_disk {
     GHashTable *images; /* char *dir -> struct image */
@@ -263,6 +264,7 @@ void store_mem_crash(struct store *s, size_t extra_batches)
 struct mem_maker {
     struct store_maker maker;
     struct store_mem_disk *disk;
+    struct job_thread *jobs; /* without a thread */
 };
 
 /* Stream: count u64, then key and value as bytes fields, in order, then the CRC32C of it all. */
@@ -272,9 +274,14 @@ struct store_image {
     struct enc stream;
 };
 
+static struct mem_maker *maker_of(struct store_maker *m)
+{
+    return container_of(m, struct mem_maker, maker);
+}
+
 static struct store_mem_disk *disk_of(struct store_maker *m)
 {
-    return container_of(m, struct mem_maker, maker)->disk;
+    return maker_of(m)->disk;
 }
 
 static int maker_open(struct store_maker *m, const char *dir, struct store **ret,
@@ -295,8 +302,24 @@ static int maker_replace(struct store_maker *m, const char *from, const char *to
     struct image *i = g_hash_table_lookup(d->images, from);
     if (!i)
         return -ERR_NOT_FOUND;
-    disk_set(d, to, tree_ref(i->root));
-    g_hash_table_remove(d->images, from);
+    struct image *old = g_hash_table_lookup(d->images, to);
+    struct tree *root = tree_ref(i->root);
+    if (old)
+        disk_set(d, from, tree_ref(old->root));
+    else
+        g_hash_table_remove(d->images, from);
+    disk_set(d, to, root);
+    return 0;
+}
+
+static int maker_peek(struct store_maker *m, const char *dir, struct bytes key, struct arena *a,
+                      struct bytes *ret)
+{
+    struct image *i = g_hash_table_lookup(disk_of(m)->images, dir);
+    struct bytes value;
+    if (!i || !tree_get(i->root, key, &value))
+        return -ERR_NOT_FOUND;
+    *ret = arena_copy(a, value);
     return 0;
 }
 
@@ -388,16 +411,33 @@ static int decode_image(struct bytes in, struct tree **ret)
 static int image_finish(struct store_image *i)
 {
     struct tree *root = NULL;
-    int err = decode_image(enc_view(&i->stream), &root);
+    int err =
+        i->disk->room == STORE_MEM_ROOM ? decode_image(enc_view(&i->stream), &root) : -ERR_NO_SPACE;
     if (err == 0)
         disk_set(i->disk, i->dir, root);
     image_close(i);
     return err;
 }
 
+static void maker_submit(struct store_maker *m, struct store_job *j)
+{
+    job_thread_submit(maker_of(m)->jobs, j);
+}
+
+static void maker_poll(struct store_maker *m)
+{
+    job_thread_poll(maker_of(m)->jobs);
+}
+
+static void maker_drain(struct store_maker *m)
+{
+    job_thread_drain(maker_of(m)->jobs);
+}
+
 static void maker_free(struct store_maker *m)
 {
-    g_free(container_of(m, struct mem_maker, maker));
+    job_thread_destroy(maker_of(m)->jobs);
+    g_free(maker_of(m));
 }
 
 struct store_maker *store_mem_maker_create(struct store_mem_disk *d)
@@ -409,6 +449,7 @@ struct store_maker *store_mem_maker_create(struct store_mem_disk *d)
                 .open = maker_open,
                 .destroy = maker_destroy,
                 .replace = maker_replace,
+                .peek = maker_peek,
                 .image_open = image_open,
                 .image_size = image_size,
                 .image_read = image_read,
@@ -416,9 +457,13 @@ struct store_maker *store_mem_maker_create(struct store_mem_disk *d)
                 .image_create = image_create,
                 .image_write = image_write,
                 .image_finish = image_finish,
+                .submit = maker_submit,
+                .poll = maker_poll,
+                .drain = maker_drain,
                 .free = maker_free,
             },
         .disk = d,
+        .jobs = job_thread_create(NULL, NULL),
     };
     return &m->maker;
 }

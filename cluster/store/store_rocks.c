@@ -4,8 +4,9 @@
  * are flushed in order and a batch never spans two, so what a crash leaves is a prefix of the
  * batches.
  *
- * rocksdb_flush waits for the disk, so it has a thread of its own (flusher.h); meanwhile batches go
- * into the next memtable. rocks.h says how many of those there may be before a write has to wait.
+ * rocksdb_flush waits for the disk, so it runs on a thread of the maker (job_thread.h), which all
+ * its stores share as they share RocksDB's own; meanwhile batches go into the next memtable.
+ * rocks.h says how many of those there may be before a write has to wait.
  */
 #include "cluster/store/store.h"
 
@@ -15,7 +16,7 @@
 #include "cluster/store/dir.h"
 #include "cluster/store/image.h"
 #include "cluster/store/rocks.h"
-#include "cluster/store/flusher.h"
+#include "cluster/store/job_thread.h"
 
 #define FORMAT_FILE    "FORMAT"
 #define FORMAT_TEXT    "raftfs store 1\n"
@@ -30,8 +31,10 @@ struct rocks {
     rocksdb_writeoptions_t *write;
     rocksdb_writebatch_t *batch;
     rocksdb_flushoptions_t *flush;
-    struct flusher *flusher; /* NULL: flushes run on the caller's thread */
-    store_done_fn *done;     /* of the flush under way */
+    struct job_thread *flusher; /* NULL: flushes run on the caller's thread */
+    struct store_job flushing;
+    int flush_err;
+    store_done_fn *done; /* of the flush under way */
     void *done_arg;
     int failed; /* the first error of a write or flush: it is unknown what is on disk */
 };
@@ -199,20 +202,21 @@ static int rocks_write(struct store *s, const struct store_write *w, size_t n)
     return r->failed;
 }
 
-/* On the flusher's thread: touches nothing of r that changes after opening. */
-static int flush_now(void *arg)
+/* On the flusher's thread: touches nothing of r that changes after opening but the result. */
+static void flush_now(struct store_job *j)
 {
-    struct rocks *r = arg;
+    struct rocks *r = container_of(j, struct rocks, flushing);
     char *text = NULL;
     rocksdb_flush(r->db, r->flush, &text);
-    return text ? rocks_error(text, "flush", NULL) : 0;
+    r->flush_err = text ? rocks_error(text, "flush", NULL) : 0;
 }
 
-static void flush_ended(struct rocks *r, int err)
+static void flush_ended(struct store_job *j)
 {
+    struct rocks *r = container_of(j, struct rocks, flushing);
     store_done_fn *done = TAKE(r->done);
     if (r->failed == 0)
-        r->failed = err;
+        r->failed = r->flush_err;
     done(r->done_arg, r->failed);
 }
 
@@ -222,29 +226,21 @@ static void rocks_flush(struct store *s, store_done_fn *done, void *arg)
     ASSERT(!r->done);
     r->done = done;
     r->done_arg = arg;
-    if (r->failed < 0)
-        flush_ended(r, r->failed);
-    else if (r->flusher)
-        flusher_start(r->flusher);
-    else
-        flush_ended(r, flush_now(r));
-}
-
-static void rocks_poll(struct store *s)
-{
-    struct rocks *r = rocks_of(s);
-    int err;
-    if (r->flusher && flusher_result(r->flusher, &err))
-        flush_ended(r, err);
+    r->flushing = (struct store_job){.work = flush_now, .done = flush_ended};
+    if (r->failed == 0 && r->flusher) {
+        job_thread_submit(r->flusher, &r->flushing);
+        return;
+    }
+    if (r->failed == 0)
+        flush_now(&r->flushing);
+    flush_ended(&r->flushing);
 }
 
 static int rocks_checkpoint(struct store *s, const char *dir, struct errmsg *msg)
 {
-    struct rocks *r = rocks_of(s);
+    /* Maybe in a job: r->failed is the owner's. RocksDB refuses what it cannot flush by itself. */
     char *text = NULL;
-    if (r->failed < 0)
-        return errmsg_set(msg, r->failed, "checkpoint %s: the store has failed", dir);
-    rocksdb_checkpoint_t *c = rocksdb_checkpoint_object_create(r->db, &text);
+    rocksdb_checkpoint_t *c = rocksdb_checkpoint_object_create(rocks_of(s)->db, &text);
     /* 0: flush first; there is no WAL whose tail could be copied instead. */
     if (!text)
         rocksdb_checkpoint_create(c, dir, 0, &text);
@@ -265,7 +261,8 @@ static void rocks_close(struct store *s)
     if (!s)
         return;
     struct rocks *r = rocks_of(s);
-    flusher_destroy(r->flusher);
+    if (r->flusher)
+        job_thread_forget(r->flusher, &r->flushing);
     if (r->db)
         rocksdb_close(r->db);
     rocksdb_options_destroy(r->options);
@@ -285,7 +282,6 @@ static const struct store_ops rocks_ops = {
     .iter_next = rocks_iter_next,
     .iter_close = rocks_iter_close,
     .flush = rocks_flush,
-    .poll = rocks_poll,
     .checkpoint = rocks_checkpoint,
     .close = rocks_close,
     .approximate_bytes = rocks_approximate_bytes,
@@ -405,6 +401,24 @@ int store_rocks_open_read(const char *dir, struct store **ret, struct errmsg *ms
 
 /* --- the maker -------------------------------------------------------------------------------- */
 
+struct rocks_maker {
+    struct store_maker maker;
+    struct job_thread *flusher, *jobs; /* made when they are first needed: `wake` is set by then */
+};
+
+static struct rocks_maker *maker_of(struct store_maker *m)
+{
+    return container_of(m, struct rocks_maker, maker);
+}
+
+static struct job_thread *thread_of(struct store_maker *m, struct job_thread **which)
+{
+    if (!*which)
+        *which = job_thread_create(m->wake, m->wake_arg);
+    return *which;
+}
+
+/* In a job, too: then an earlier opening has made the flusher, or m has no wake. */
 static int maker_open(struct store_maker *m, const char *dir, struct store **ret,
                       struct errmsg *msg)
 {
@@ -413,7 +427,7 @@ static int maker_open(struct store_maker *m, const char *dir, struct store **ret
     if (err < 0)
         return err;
     if (m->wake)
-        r->flusher = flusher_create(flush_now, r, m->wake, m->wake_arg);
+        r->flusher = thread_of(m, &maker_of(m)->flusher);
     *ret = &r->store;
     return 0;
 }
@@ -428,6 +442,18 @@ static int maker_replace(struct store_maker *m UNUSED, const char *from, const c
     return dir_replace(from, to);
 }
 
+static int maker_peek(struct store_maker *m UNUSED, const char *dir, struct bytes key,
+                      struct arena *a, struct bytes *ret)
+{
+    struct store *s;
+    int err = store_rocks_open_read(dir, &s, NULL);
+    if (err < 0)
+        return err;
+    err = rocks_get(s, NULL, key, a, ret);
+    rocks_close(s);
+    return err;
+}
+
 static struct store_image *maker_image_open(struct store_maker *m UNUSED, const char *dir)
 {
     return image_open(dir);
@@ -439,18 +465,40 @@ static int maker_image_create(struct store_maker *m UNUSED, const char *dir,
     return image_create(dir, ret);
 }
 
+static void maker_submit(struct store_maker *m, struct store_job *j)
+{
+    job_thread_submit(thread_of(m, &maker_of(m)->jobs), j);
+}
+
+static void maker_poll(struct store_maker *m)
+{
+    if (maker_of(m)->flusher)
+        job_thread_poll(maker_of(m)->flusher);
+    if (maker_of(m)->jobs)
+        job_thread_poll(maker_of(m)->jobs);
+}
+
+static void maker_drain(struct store_maker *m)
+{
+    if (maker_of(m)->jobs)
+        job_thread_drain(maker_of(m)->jobs);
+}
+
 static void maker_free(struct store_maker *m)
 {
-    g_free(m);
+    job_thread_destroy(maker_of(m)->flusher);
+    job_thread_destroy(maker_of(m)->jobs);
+    g_free(maker_of(m));
 }
 
 struct store_maker *store_rocks_maker_create(void)
 {
-    struct store_maker *m = g_new(struct store_maker, 1);
-    *m = (struct store_maker){
+    struct rocks_maker *m = g_new0(struct rocks_maker, 1);
+    m->maker = (struct store_maker){
         .open = maker_open,
         .destroy = maker_destroy,
         .replace = maker_replace,
+        .peek = maker_peek,
         .image_open = maker_image_open,
         .image_size = image_size,
         .image_read = image_read,
@@ -458,7 +506,10 @@ struct store_maker *store_rocks_maker_create(void)
         .image_create = maker_image_create,
         .image_write = image_write,
         .image_finish = image_finish,
+        .submit = maker_submit,
+        .poll = maker_poll,
+        .drain = maker_drain,
         .free = maker_free,
     };
-    return m;
+    return &m->maker;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The nodes' state stores: store_mem behind a layer that lets flushes take their time, shows every
- * batch to the checkers, and on a crash keeps the last flush and some of what came after it.
+ * The nodes' state stores: store_mem behind a layer that lets flushes and jobs take their time,
+ * shows every batch to the checkers, and on a crash keeps the last flush and some of what came
+ * after it.
  */
 #include "cluster/store/store.h"
 #include "tests/sim/sim.h"
@@ -17,6 +18,9 @@ struct state_store {
 struct state_maker {
     struct store_maker maker;
     struct sim_node *sn;
+    GQueue jobs;  /* struct store_job *, the first is under way */
+    bool worked;  /* it has been, its end is to come */
+    bool calling; /* its end is being told */
 };
 
 static struct state_store *state_of(struct store *s)
@@ -224,6 +228,77 @@ static int maker_image_create(struct store_maker *m, const char *dir, struct sto
     return real->image_create(real, dir, ret);
 }
 
+static int maker_peek(struct store_maker *m, const char *dir, struct bytes key, struct arena *a,
+                      struct bytes *ret)
+{
+    struct store_maker *real = owner_of(m)->mem_stores;
+    return real->peek(real, dir, key, a, ret);
+}
+
+/* --- jobs ------------------------------------------------------------------------------------- */
+
+/* A job takes effect when it begins or when it ends: a crash in between finds it done or not. Its
+ * node goes on meanwhile. */
+static void job_begin(struct state_maker *m);
+
+static void call_job_done(struct sim_node *sn, void *arg)
+{
+    struct state_maker *m = arg;
+    struct store_job *j = g_queue_pop_head(&m->jobs);
+    if (!TAKE(m->worked))
+        j->work(j);
+    m->calling = true;
+    j->done(j);
+    m->calling = false;
+    job_begin(m);
+}
+
+static void job_run(struct sim *s, struct event *e)
+{
+    struct sim_node *sn = e->node;
+    trace_line(s, "n%u ends a job on its stores", sn->id);
+    host_enter(sn, call_job_done, container_of(sn->stores, struct state_maker, maker));
+}
+
+static void job_begin(struct state_maker *m)
+{
+    struct store_job *j = g_queue_peek_head(&m->jobs);
+    struct sim *s = m->sn->sim;
+    if (!j)
+        return;
+    s->counters.jobs++;
+    if (rng_below(&s->disk_rng, 2) == 0) {
+        j->work(j);
+        m->worked = true;
+    }
+    /* Mostly soon; now and then much happens meanwhile. */
+    uint64_t mean = rng_below(&s->disk_rng, 200) == 0 ? MS(500) : US(500);
+    sim_post_node(m->sn, EVENT_NEW(struct event, job_run), sim_spread(&s->disk_rng, mean));
+}
+
+static void maker_submit(struct store_maker *maker, struct store_job *j)
+{
+    struct state_maker *m = container_of(maker, struct state_maker, maker);
+    j->given_up = false;
+    g_queue_push_tail(&m->jobs, j);
+    if (m->jobs.length == 1 && !m->calling)
+        job_begin(m);
+}
+
+static void maker_poll(struct store_maker *m)
+{
+}
+
+static void maker_drain(struct store_maker *maker)
+{
+    struct state_maker *m = container_of(maker, struct state_maker, maker);
+    struct store_job *j;
+    while ((j = g_queue_pop_head(&m->jobs)) != NULL) {
+        j->given_up = !TAKE(m->worked);
+        j->done(j);
+    }
+}
+
 static void maker_free(struct store_maker *m)
 {
     g_free(container_of(m, struct state_maker, maker));
@@ -237,10 +312,15 @@ void state_init(struct sim_node *sn)
     sn->mem_stores = store_mem_maker_create(sn->mem);
     struct state_maker *m = g_new0(struct state_maker, 1);
     m->sn = sn;
+    g_queue_init(&m->jobs);
     m->maker = *sn->mem_stores;
     m->maker.open = maker_open;
     m->maker.destroy = maker_destroy;
     m->maker.replace = maker_replace;
+    m->maker.peek = maker_peek;
+    m->maker.submit = maker_submit;
+    m->maker.poll = maker_poll;
+    m->maker.drain = maker_drain;
     m->maker.image_open = maker_image_open;
     m->maker.image_create = maker_image_create;
     m->maker.free = maker_free;
@@ -249,6 +329,9 @@ void state_init(struct sim_node *sn)
 
 void state_abandon(struct sim_node *sn)
 {
+    struct state_maker *m = container_of(sn->stores, struct state_maker, maker);
+    g_queue_clear(&m->jobs);
+    m->worked = m->calling = false;
     if (sn->store)
         state_drop(sn->store);
 }

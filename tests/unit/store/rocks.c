@@ -78,7 +78,7 @@ static NORETURN void write_for_ever(const char *dir, int report)
     for (uint64_t n = 1;; n++) {
         if (write_batch(s, n) < 0)
             _exit(2);
-        store_poll(s);
+        m->poll(m);
         if (result == PENDING)
             continue;
         if (result < 0 || (begun > 0 && write(report, &begun, sizeof(begun)) != sizeof(begun)))
@@ -166,9 +166,9 @@ TEST(a_flush_completes_in_a_poll_after_its_wake_and_writes_pass_meanwhile)
         while (g_atomic_int_get(&wakes) < round)
             g_thread_yield();
         assert_int_equal(result, PENDING);
-        store_poll(s);
+        m->poll(m);
         assert_int_equal(result, 0);
-        store_poll(s); /* once only: it would find no done to call */
+        m->poll(m); /* once only: it would find no done to call */
     }
     s->ops->close(s);
     s = open_store(dir);
@@ -177,20 +177,147 @@ TEST(a_flush_completes_in_a_poll_after_its_wake_and_writes_pass_meanwhile)
     store_maker_destroy(m);
 }
 
-TEST(closing_waits_for_a_flush_and_drops_its_completion)
+TEST(closing_drops_the_completion_of_a_flush)
 {
     const char *dir = t_path(t_tmpdir(), "store");
     struct store_maker *m = threaded_maker();
+    for (unsigned i = 0; i < 20; i++) {
+        struct store *s = NULL;
+        T_OK(m->open(m, dir, &s, NULL));
+        int result = PENDING;
+        T_OK(write_batch(s, 9));
+        s->ops->flush(s, on_done, &result);
+        s->ops->close(s);
+        m->poll(m);
+        assert_int_equal(result, PENDING);
+    }
+    store_maker_destroy(m);
+}
+
+/* --- jobs ------------------------------------------------------------------------------------- */
+
+struct test_job {
+    struct store_job job;
+    GString *order;
+    char name;
+    gint *gate; /* waits until it is set */
+    bool given_up;
+};
+
+static void job_work(struct store_job *j)
+{
+    struct test_job *t = container_of(j, struct test_job, job);
+    while (t->gate && !g_atomic_int_get(t->gate))
+        g_thread_yield();
+    g_string_append_c(t->order, t->name);
+}
+
+static void job_done(struct store_job *j)
+{
+    struct test_job *t = container_of(j, struct test_job, job);
+    g_string_append_printf(t->order, "(%c)", t->name);
+    t->given_up = j->given_up;
+}
+
+static struct test_job job_of(GString *order, char name, gint *gate)
+{
+    return (struct test_job){{.work = job_work, .done = job_done}, order, name, gate, false};
+}
+
+TEST(jobs_run_in_order_beside_their_owner_and_end_in_its_poll)
+{
+    GString *order = g_string_new(NULL);
+    gint gate = 0, wakes = 0;
+    struct store_maker *m = store_rocks_maker_create();
+    m->wake = count_wake;
+    m->wake_arg = &wakes;
+    struct test_job a = job_of(order, 'a', &gate), b = job_of(order, 'b', NULL);
+    m->submit(m, &a.job);
+    m->submit(m, &b.job);
+    m->poll(m);
+    assert_string_equal(order->str, "");
+    g_atomic_int_set(&gate, 1);
+    while (g_atomic_int_get(&wakes) < 2)
+        g_thread_yield();
+    assert_string_equal(order->str, "ab");
+    m->poll(m);
+    assert_string_equal(order->str, "ab(a)(b)");
+    m->poll(m);
+    store_maker_destroy(m);
+    g_string_free(order, TRUE);
+}
+
+static void *open_gate(void *gate)
+{
+    g_usleep(1000);
+    g_atomic_int_set((gint *)gate, 1);
+    return NULL;
+}
+
+TEST(a_drain_waits_for_the_job_under_way_and_gives_up_the_others)
+{
+    GString *order = g_string_new(NULL);
+    gint gate = 0;
+    struct store_maker *m = threaded_maker();
+    struct test_job a = job_of(order, 'a', &gate), b = job_of(order, 'b', &gate);
+    m->submit(m, &a.job);
+    m->submit(m, &b.job);
+    GThread *later = g_thread_new("gate", open_gate, &gate);
+    m->drain(m);
+    g_thread_join(later);
+    /* The first may not have begun either. */
+    assert_true(strcmp(order->str, "a(a)(b)") == 0 || strcmp(order->str, "(a)(b)") == 0);
+    assert_true(b.given_up);
+    assert_int_equal(a.given_up, order->str[0] == '(');
+    store_maker_destroy(m);
+    g_string_free(order, TRUE);
+}
+
+struct cp_job {
+    struct store_job job;
+    struct store *store;
+    const char *dir;
+    int result, err;
+};
+
+static void cp_work(struct store_job *j)
+{
+    struct cp_job *c = container_of(j, struct cp_job, job);
+    c->result = c->store->ops->checkpoint(c->store, c->dir, NULL);
+}
+
+static void cp_done(struct store_job *j)
+{
+    struct cp_job *c = container_of(j, struct cp_job, job);
+    c->err = c->result;
+}
+
+TEST(a_checkpoint_made_beside_writes_is_the_state_after_one_of_them)
+{
+    const char *dir = t_tmpdir();
+    struct store_maker *m = threaded_maker();
     struct store *s = NULL;
-    T_OK(m->open(m, dir, &s, NULL));
-    int result = PENDING;
-    T_OK(write_batch(s, 9));
-    s->ops->flush(s, on_done, &result);
+    struct cp_job c = {{.work = cp_work, .done = cp_done}, NULL, t_path(dir, "cp"), 0, 1};
+    T_OK(m->open(m, t_path(dir, "store"), &s, NULL));
+    c.store = s;
+    uint64_t n = 1;
+    T_OK(write_batch(s, n));
+    m->submit(m, &c.job);
+    while (c.err > 0) {
+        T_OK(write_batch(s, ++n));
+        m->poll(m);
+    }
+    T_OK(c.err);
     s->ops->close(s);
-    assert_int_equal(result, PENDING);
-    s = open_store(dir);
-    assert_int_equal(number_in(s), 9);
-    s->ops->close(s);
+    struct store *copy = open_store(t_path(dir, "cp"));
+    uint64_t at = number_in(copy);
+    assert_true(at >= 1 && at <= n);
+    copy->ops->close(copy);
+    struct arena a = {0};
+    struct bytes v;
+    T_OK(m->peek(m, t_path(dir, "cp"), bytes_str("key1"), &a, &v));
+    assert_int_equal(g_ascii_strtoull((const char *)v.p, NULL, 10), at);
+    arena_finish(&a);
     store_maker_destroy(m);
 }
 
@@ -324,7 +451,10 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         T(a_killed_process_leaves_whole_batches_and_all_that_were_flushed),
         T(a_flush_completes_in_a_poll_after_its_wake_and_writes_pass_meanwhile),
-        T(closing_waits_for_a_flush_and_drops_its_completion),
+        T(closing_drops_the_completion_of_a_flush),
+        T(jobs_run_in_order_beside_their_owner_and_end_in_its_poll),
+        T(a_drain_waits_for_the_job_under_way_and_gives_up_the_others),
+        T(a_checkpoint_made_beside_writes_is_the_state_after_one_of_them),
         T(closing_flushes_nothing),
         T(a_store_in_use_is_refused_by_name),
         T(the_format_file_is_written_first_and_a_newer_one_refused),
