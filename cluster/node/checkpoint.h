@@ -7,7 +7,7 @@
  * memory has been cut behind it: a follower must find the rest there. Costs hard links, and the
  * files that the store would have removed meanwhile. With its last user it is removed, by a job
  * again; at most one for each transfer (SNAP_SENDS_MAX) exists. What a crash leaves is removed by
- * snapshots_clean.
+ * snapshots_restart.
  *
  * Jobs that work on its image run one after another and before the one that removes it, so users
  * may drop it while such a job of theirs is under way.

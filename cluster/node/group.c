@@ -213,7 +213,7 @@ int group_open(struct node *n, uint32_t gid, const struct wal_group *w, struct g
         err = membership_load(g, msg);
     if (err < 0)
         goto fail;
-    snapshots_clean(g);
+    snapshots_restart(g);
     struct raft_status s;
     raft_get_status(g->raft, &s);
     if (!s.suspect && !g->store_dropped)

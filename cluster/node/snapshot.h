@@ -6,14 +6,14 @@
  * over a link of its own, at most SNAP_WINDOW beyond what the follower has taken; all transfers of
  * the node together get snapshot_tick_bytes a tick, and SNAP_SENDS_MAX run at once. The first chunk
  * of each connection is empty: its SNAP_ACK names the offset from which to go on, so a broken
- * connection costs no byte twice. The transfer ends when the follower has installed it, refuses it,
- * or takes nothing for SNAP_IDLE_MS; until then the leader keeps the log behind the checkpoint in
- * memory (within LOG_HOLD_BYTES), never longer.
+ * connection costs no byte twice, a restart of the follower one file. The transfer ends when the
+ * follower has installed it, refuses it, or takes nothing for SNAP_IDLE_MS; until then the leader
+ * keeps the log behind the checkpoint in memory (within LOG_HOLD_BYTES), never longer.
  *
  * Follower: writes the stream beside its store; when all is there: fsync, close the old store,
  * rename over it, open, tell the core, whose next ready resets the log. A crash before the rename
- * leaves the old state and rubbish that the next start removes; a crash after it leaves a store
- * ahead of the log, which is a legal state (group.h).
+ * leaves the old state, and what has come in, with which the next start goes on if the sender still
+ * does; a crash after it leaves a store ahead of the log, which is a legal state (group.h).
  *
  * All of this but the sending waits for the disk and is done by jobs (store.h), one after another;
  * what happens meanwhile (the transfer ends, another begins, the node ends) lets go of what the job
@@ -30,8 +30,8 @@
 #define SNAP_TICK_BYTES MIB(1) /* 50 MB/s, beside the appends */
 #define SNAP_IDLE_MS    20000
 
-/* Leftovers of an earlier run. */
-void snapshots_clean(struct group *g);
+/* Of an earlier run: what was being received goes on, what was being sent is removed. */
+void snapshots_restart(struct group *g);
 
 /* --- leader --- */
 void snapshot_send(struct group *g, raft_id to);

@@ -17,6 +17,7 @@ struct incoming {
     struct snap_recv *recv; /* NULL: given up */
     struct store_maker *stores;
     char *dir;
+    struct enc tag;            /* what a restart needs to know to go on */
     struct store_image *image; /* of the jobs; NULL before the first and after the last piece */
     int err;                   /* the first one of the jobs' */
 };
@@ -67,6 +68,7 @@ static void incoming_unref(struct incoming *in)
         return;
     if (in->image)
         in->stores->image_close(in->image);
+    enc_finish(&in->tag);
     g_free(in->dir);
     g_free(in);
 }
@@ -290,7 +292,7 @@ static void piece_work(struct store_job *j)
     struct piece *p = container_of(j, struct piece, job);
     struct incoming *in = p->in;
     if (in->err == 0 && !in->image)
-        in->err = in->stores->image_create(in->stores, in->dir, &in->image);
+        in->err = in->stores->image_create(in->stores, in->dir, enc_view(&in->tag), &in->image);
     if (in->err == 0)
         in->err = in->stores->image_write(in->image, p->data, p->n);
     if (in->err == 0 && p->last)
@@ -339,6 +341,81 @@ static void take_piece(struct snap_recv *r, struct bytes data, bool last)
 
 /* --- chunks ----------------------------------------------------------------------------------- */
 
+#define TAG_VERSION 1
+
+static void put_tag(struct enc *e, const struct snap_recv *r)
+{
+    struct enc conf = {0};
+    wire_put_conf(&conf, &r->conf);
+    enc_u8(e, TAG_VERSION);
+    enc_u32(e, r->from);
+    enc_u64(e, r->id);
+    enc_u64(e, r->term);
+    enc_u64(e, r->index);
+    enc_u64(e, r->index_term);
+    enc_u64(e, r->index_time);
+    enc_bytes(e, enc_view(&conf));
+    enc_finish(&conf);
+}
+
+static bool get_tag(struct bytes tag, struct snap_recv *ret)
+{
+    struct dec d = dec_of(tag);
+    if (dec_u8(&d) != TAG_VERSION)
+        return false;
+    ret->from = dec_u32(&d);
+    ret->id = dec_u64(&d);
+    ret->term = dec_u64(&d);
+    ret->index = dec_u64(&d);
+    ret->index_term = dec_u64(&d);
+    ret->index_time = dec_u64(&d);
+    struct bytes conf = dec_bytes(&d);
+    return dec_done(&d) && wire_get_conf(conf, &ret->conf) == 0;
+}
+
+/* Takes what r says already. */
+static struct snap_recv *recv_create(struct group *g, const struct snap_recv *from)
+{
+    struct incoming *in = g_new0(struct incoming, 1);
+    struct snap_recv *r = g_new0(struct snap_recv, 1);
+    *r = *from;
+    r->group = g;
+    r->in = in;
+    r->heard_at = g->node->now;
+    in->users = 1;
+    in->recv = r;
+    in->stores = g->node->env.stores;
+    in->dir = recv_dir(g->dir);
+    put_tag(&in->tag, r);
+    return r;
+}
+
+bool snapshot_recv_resume(struct group *g)
+{
+    struct store_maker *stores = g->node->env.stores;
+    struct store_image *image;
+    struct snap_recv known = {0};
+    struct arena a = {0};
+    struct bytes tag;
+    char *dir = recv_dir(g->dir);
+    bool found = stores->image_resume(stores, dir, &a, &tag, &known.offset, &image) == 0;
+    g_free(dir);
+    if (found && !get_tag(tag, &known)) {
+        stores->image_close(image);
+        found = false;
+    }
+    arena_finish(&a);
+    if (!found)
+        return false;
+    known.received = known.offset;
+    g->recv = recv_create(g, &known);
+    g->recv->in->image = image;
+    node_log(g->node, LOG_INFO,
+             "snapshot-resume gid=%u from=%u index=%" G_GUINT64_FORMAT " bytes=%" G_GUINT64_FORMAT,
+             g->gid, known.from, known.index, known.offset);
+    return true;
+}
+
 /* 0, or why it is not taken. */
 static int recv_begin(struct group *g, struct conn *c, const struct msg_snap_chunk *m)
 {
@@ -349,16 +426,7 @@ static int recv_begin(struct group *g, struct conn *c, const struct msg_snap_chu
     if (wire_get_conf(m->conf, &conf) < 0)
         return -ERR_INVALID;
     snapshot_recv_drop(g);
-    struct incoming *in = g_new0(struct incoming, 1);
-    struct snap_recv *r = g_new0(struct snap_recv, 1);
-    *in = (struct incoming){
-        .users = 1,
-        .recv = r,
-        .stores = n->env.stores,
-        .dir = recv_dir(g->dir),
-    };
-    *r = (struct snap_recv){
-        .group = g,
+    const struct snap_recv known = {
         .from = c->peer->id,
         .id = m->id,
         .term = m->term,
@@ -366,11 +434,10 @@ static int recv_begin(struct group *g, struct conn *c, const struct msg_snap_chu
         .index_term = m->index_term,
         .index_time = m->index_time,
         .conf = conf,
-        .in = in,
     };
-    g->recv = r;
+    g->recv = recv_create(g, &known);
     node_log(n, LOG_INFO, "snapshot-receive gid=%u from=%u index=%" G_GUINT64_FORMAT, g->gid,
-             r->from, r->index);
+             known.from, known.index);
     return 0;
 }
 

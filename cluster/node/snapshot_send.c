@@ -47,6 +47,7 @@ struct clean {
     struct store_job job;
     struct store_maker *stores;
     char *group_dir;
+    bool received; /* what was coming in, too */
 };
 
 static void clean_work(struct store_job *j)
@@ -54,7 +55,8 @@ static void clean_work(struct store_job *j)
     struct clean *c = container_of(j, struct clean, job);
     for (unsigned i = 0; i < CHECKPOINT_SLOTS; i++)
         checkpoint_clean(c->stores, c->group_dir, i);
-    snapshot_recv_clean(c->stores, c->group_dir);
+    if (c->received)
+        snapshot_recv_clean(c->stores, c->group_dir);
 }
 
 static void clean_done(struct store_job *j)
@@ -65,13 +67,14 @@ static void clean_done(struct store_job *j)
 }
 
 /* Whatever takes one of these names comes in a later job. */
-void snapshots_clean(struct group *g)
+void snapshots_restart(struct group *g)
 {
     struct clean *c = g_new(struct clean, 1);
     *c = (struct clean){
         .job = {.work = clean_work, .done = clean_done},
         .stores = g->node->env.stores,
         .group_dir = g_strdup(g->dir),
+        .received = !snapshot_recv_resume(g),
     };
     c->stores->submit(c->stores, &c->job);
 }

@@ -10,6 +10,9 @@
 
 #define HEAD_FIXED 20 /* up to and with the number of files */
 #define CRC        4
+#define TAG_FILE   ".tag"
+#define TAG_MAGIC  "raftfsIT"
+#define HEAD_FILE  ".head"
 
 struct image_file {
     char *name;
@@ -19,7 +22,6 @@ struct image_file {
 
 struct store_image {
     char *dir;
-    bool writing;
     int err;
     struct enc head;
     GArray *files; /* struct image_file */
@@ -84,8 +86,6 @@ void image_close(struct store_image *i)
     if (!i)
         return;
     close_fd(i);
-    if (i->writing && dir_remove(i->dir) < 0)
-        i->err = -ERR_IO; /* the owner of the directory removes leftovers anyway */
     enc_finish(&i->head);
     g_array_free(i->files, TRUE);
     g_free(i->p);
@@ -253,17 +253,29 @@ int64_t image_read(struct store_image *i, void *p, size_t n, uint64_t off)
 
 /* --- writing ---------------------------------------------------------------------------------- */
 
-int image_create(const char *dir, struct store_image **ret)
+static int write_tag(const char *dir, struct bytes tag)
 {
+    struct enc e = {0};
+    enc_raw(&e, TAG_MAGIC, strlen(TAG_MAGIC));
+    enc_bytes(&e, tag);
+    enc_u32(&e, crc32c(0, e.p, e.n));
+    int err = dir_write_file(dir, TAG_FILE, enc_view(&e));
+    enc_finish(&e);
+    return err;
+}
+
+int image_create(const char *dir, struct bytes tag, struct store_image **ret)
+{
+    ASSERT(tag.n <= IMAGE_TAG_MAX);
     int err = dir_remove(dir);
     if (err < 0)
         return err;
     if (mkdir(dir, 0700) < 0)
         return err_from_errno(errno);
-    struct store_image *i = image_new(dir);
-    i->writing = true;
-    *ret = i;
-    return 0;
+    err = write_tag(dir, tag);
+    if (err == 0)
+        *ret = image_new(dir);
+    return err;
 }
 
 static bool name_ok(struct bytes name)
@@ -332,7 +344,8 @@ static int take_head(struct store_image *i, const uint8_t **p, size_t *n)
     err = head_length(i, &length);
     if (err < 0 || length == 0 || i->head.n < length)
         return err;
-    return parse_head(i);
+    err = parse_head(i);
+    return err < 0 ? err : dir_write_file(i->dir, HEAD_FILE, enc_view(&i->head));
 }
 
 static int close_synced(struct store_image *i)
@@ -415,16 +428,120 @@ int image_write(struct store_image *i, const void *p, size_t n)
     return i->err;
 }
 
+static int remove_own_files(const char *dir)
+{
+    int err = 0;
+    static const char *const own[] = {TAG_FILE, HEAD_FILE};
+    for (size_t k = 0; k < ARRAY_LEN(own); k++) {
+        char *path = g_strdup_printf("%s/%s", dir, own[k]);
+        if (unlink(path) < 0)
+            err = err_from_errno(errno);
+        g_free(path);
+    }
+    return err;
+}
+
 int image_finish(struct store_image *i)
 {
     int err = i->err;
     if (err == 0 && (i->size == 0 || i->file < i->files->len))
         err = -ERR_CORRUPT; /* it ends early */
     if (err == 0)
+        err = remove_own_files(i->dir);
+    if (err == 0)
         err = dir_sync(i->dir);
     if (err == 0)
         err = dir_make(i->dir); /* is there; makes its name durable */
-    i->writing = err < 0;
+    if (err < 0) {
+        int removed = dir_remove(i->dir);
+        err = removed < 0 && err == -ERR_CORRUPT ? removed : err;
+    }
     image_close(i);
     return err;
+}
+
+/* --- resuming --------------------------------------------------------------------------------- */
+
+static int read_own_file(const char *dir, const char *name, struct arena *a, struct bytes *ret)
+{
+    char *path = g_strdup_printf("%s/%s", dir, name);
+    char *text = NULL;
+    gsize n = 0;
+    bool there = g_file_get_contents(path, &text, &n, NULL);
+    if (there)
+        *ret = arena_copy(a, bytes_of(text, n));
+    g_free(text);
+    g_free(path);
+    return there ? 0 : -ERR_NOT_FOUND;
+}
+
+static int read_tag(const char *dir, struct arena *a, struct bytes *ret)
+{
+    struct bytes file;
+    const size_t magic = strlen(TAG_MAGIC);
+    int err = read_own_file(dir, TAG_FILE, a, &file);
+    if (err < 0)
+        return err;
+    if (file.n < magic + CRC || memcmp(file.p, TAG_MAGIC, magic) != 0 ||
+        get_le32(file.p + file.n - CRC) != crc32c(0, file.p, file.n - CRC))
+        return -ERR_NOT_FOUND;
+    struct dec d = dec_of(bytes_of(file.p + magic, file.n - magic - CRC));
+    *ret = dec_bytes(&d);
+    return dec_done(&d) ? 0 : -ERR_NOT_FOUND;
+}
+
+static bool file_there(const struct store_image *i, guint k, uint64_t *ret_size)
+{
+    char *path = path_of(i, file_at(i, k));
+    struct stat st;
+    int r = stat(path, &st);
+    g_free(path);
+    if (r == 0)
+        *ret_size = (uint64_t)st.st_size;
+    return r == 0;
+}
+
+/* The last file that exists is written anew; those before it were synced before it was made. */
+static int find_place(struct store_image *i)
+{
+    uint64_t size;
+    for (guint k = 1; k < i->files->len && file_there(i, k, &size); k++) {
+        if (!file_there(i, k - 1, &size) || size != file_at(i, k - 1)->size)
+            return -ERR_NOT_FOUND;
+        i->file = k;
+    }
+    if (i->file < i->files->len) {
+        char *path = path_of(i, file_at(i, i->file));
+        int r = unlink(path);
+        g_free(path);
+        if (r < 0 && errno != ENOENT)
+            return err_from_errno(errno);
+    }
+    return skip_done(i);
+}
+
+int image_resume(const char *dir, struct arena *a, struct bytes *ret_tag, uint64_t *ret_offset,
+                 struct store_image **ret)
+{
+    struct bytes head, tag;
+    size_t length;
+    int err = read_tag(dir, a, &tag);
+    if (err == 0)
+        err = read_own_file(dir, HEAD_FILE, a, &head);
+    if (err < 0)
+        return err;
+    struct store_image *i = image_new(dir);
+    enc_raw(&i->head, head.p, head.n);
+    if (head_length(i, &length) < 0 || length != head.n || parse_head(i) < 0)
+        err = -ERR_NOT_FOUND;
+    if (err == 0)
+        err = find_place(i);
+    if (err < 0) {
+        image_close(i);
+        return err;
+    }
+    *ret_tag = tag;
+    *ret_offset = i->file < i->files->len ? file_at(i, i->file)->at : i->size;
+    *ret = i;
+    return 0;
 }

@@ -114,7 +114,12 @@ struct store_maker {
     int64_t (*image_read)(struct store_image *i, void *p, size_t n, uint64_t off);
     void (*image_close)(struct store_image *i);
     /* The other way: bytes in order; finish fsyncs everything and checks the stream's checksums. */
-    int (*image_create)(struct store_maker *m, const char *dir, struct store_image **ret);
+    int (*image_create)(struct store_maker *m, const char *dir, struct bytes tag,
+                        struct store_image **ret);
+    /* One that was not finished, maybe by an earlier process: what it was tagged with, and the byte
+     * from which to go on. -ERR_NOT_FOUND: there is none. */
+    int (*image_resume)(struct store_maker *m, const char *dir, struct arena *a,
+                        struct bytes *ret_tag, uint64_t *ret_offset, struct store_image **ret);
     int (*image_write)(struct store_image *i, const void *p, size_t n);
     int (*image_finish)(struct store_image *i); /* closes; on error the directory is removed */
     void (*submit)(struct store_maker *m, struct store_job *j);
@@ -130,7 +135,7 @@ struct store_maker {
     void *wake_arg;
 };
 /* image_open gives NULL if there is no such directory or it cannot be read. image_close
- * of one that is being written gives it up and removes its directory. */
+ * of one that is being written leaves it, to be resumed or destroyed. */
 struct store_maker *store_rocks_maker_create(void);
 struct store_maker *store_mem_maker_create(struct store_mem_disk *d); /* borrows d */
 static inline void store_maker_destroy(struct store_maker *m)

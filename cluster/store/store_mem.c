@@ -11,13 +11,19 @@
 #include "cluster/store/job_thread.h"
 
 struct store_mem_disk {
-    GHashTable *images; /* char *dir -> struct image */
+    GHashTable *images;   /* char *dir -> struct image */
+    GHashTable *partials; /* char *dir -> struct partial */
     enum store_mem_room room;
 };
 
 /* What is durable under a name. */
 struct image {
     struct tree *root;
+};
+
+/* The part of a stream that has been written to a directory. */
+struct partial {
+    struct enc tag, stream;
 };
 
 struct mem {
@@ -49,10 +55,19 @@ static void image_free(gpointer p)
     g_free(i);
 }
 
+static void partial_free(gpointer p)
+{
+    struct partial *i = p;
+    enc_finish(&i->tag);
+    enc_finish(&i->stream);
+    g_free(i);
+}
+
 struct store_mem_disk *store_mem_disk_create(void)
 {
     struct store_mem_disk *d = g_new0(struct store_mem_disk, 1);
     d->images = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, image_free);
+    d->partials = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, partial_free);
     return d;
 }
 
@@ -61,6 +76,7 @@ void store_mem_disk_destroy(struct store_mem_disk *d)
     if (!d)
         return;
     g_hash_table_destroy(d->images);
+    g_hash_table_destroy(d->partials);
     g_free(d);
 }
 
@@ -271,8 +287,12 @@ struct mem_maker {
 struct store_image {
     struct store_mem_disk *disk;
     char *dir;
-    struct enc stream;
+    struct enc stream;       /* read */
+    struct partial *partial; /* written; the disk's */
 };
+
+/* As on a real disk: the last piece of what was written is not trusted. */
+#define RESUME_UNIT 1000
 
 static struct mem_maker *maker_of(struct store_maker *m)
 {
@@ -293,6 +313,7 @@ static int maker_open(struct store_maker *m, const char *dir, struct store **ret
 static int maker_destroy(struct store_maker *m, const char *dir)
 {
     g_hash_table_remove(disk_of(m)->images, dir);
+    g_hash_table_remove(disk_of(m)->partials, dir);
     return 0;
 }
 
@@ -373,16 +394,35 @@ static int64_t image_read(struct store_image *i, void *p, size_t n, uint64_t off
     return (int64_t)n;
 }
 
-static int image_create(struct store_maker *m, const char *dir, struct store_image **ret)
+static int image_create(struct store_maker *m, const char *dir, struct bytes tag,
+                        struct store_image **ret)
 {
     maker_destroy(m, dir);
+    struct partial *p = g_new0(struct partial, 1);
+    enc_raw(&p->tag, tag.p, tag.n);
+    g_hash_table_replace(disk_of(m)->partials, g_strdup(dir), p);
     *ret = image_new(m, dir);
+    (*ret)->partial = p;
+    return 0;
+}
+
+static int image_resume(struct store_maker *m, const char *dir, struct arena *a,
+                        struct bytes *ret_tag, uint64_t *ret_offset, struct store_image **ret)
+{
+    struct partial *p = g_hash_table_lookup(disk_of(m)->partials, dir);
+    if (!p)
+        return -ERR_NOT_FOUND;
+    p->stream.n -= p->stream.n % RESUME_UNIT;
+    *ret_tag = arena_copy(a, enc_view(&p->tag));
+    *ret_offset = p->stream.n;
+    *ret = image_new(m, dir);
+    (*ret)->partial = p;
     return 0;
 }
 
 static int image_write(struct store_image *i, const void *p, size_t n)
 {
-    enc_raw(&i->stream, p, n);
+    enc_raw(&i->partial->stream, p, n);
     return 0;
 }
 
@@ -411,10 +451,11 @@ static int decode_image(struct bytes in, struct tree **ret)
 static int image_finish(struct store_image *i)
 {
     struct tree *root = NULL;
-    int err =
-        i->disk->room == STORE_MEM_ROOM ? decode_image(enc_view(&i->stream), &root) : -ERR_NO_SPACE;
+    int err = i->disk->room == STORE_MEM_ROOM ? decode_image(enc_view(&i->partial->stream), &root)
+                                              : -ERR_NO_SPACE;
     if (err == 0)
         disk_set(i->disk, i->dir, root);
+    g_hash_table_remove(i->disk->partials, i->dir);
     image_close(i);
     return err;
 }
@@ -455,6 +496,7 @@ struct store_maker *store_mem_maker_create(struct store_mem_disk *d)
                 .image_read = image_read,
                 .image_close = image_close,
                 .image_create = image_create,
+                .image_resume = image_resume,
                 .image_write = image_write,
                 .image_finish = image_finish,
                 .submit = maker_submit,

@@ -459,10 +459,16 @@ static struct store_image *maker_image_open(struct store_maker *m UNUSED, const 
     return image_open(dir);
 }
 
-static int maker_image_create(struct store_maker *m UNUSED, const char *dir,
+static int maker_image_create(struct store_maker *m UNUSED, const char *dir, struct bytes tag,
                               struct store_image **ret)
 {
-    return image_create(dir, ret);
+    return image_create(dir, tag, ret);
+}
+
+static int maker_image_resume(struct store_maker *m UNUSED, const char *dir, struct arena *a,
+                              struct bytes *ret_tag, uint64_t *ret_offset, struct store_image **ret)
+{
+    return image_resume(dir, a, ret_tag, ret_offset, ret);
 }
 
 static void maker_submit(struct store_maker *m, struct store_job *j)
@@ -504,6 +510,7 @@ struct store_maker *store_rocks_maker_create(void)
         .image_read = image_read,
         .image_close = image_close,
         .image_create = maker_image_create,
+        .image_resume = maker_image_resume,
         .image_write = image_write,
         .image_finish = image_finish,
         .submit = maker_submit,

@@ -222,10 +222,18 @@ static struct store_image *maker_image_open(struct store_maker *m, const char *d
     return real->image_open(real, dir);
 }
 
-static int maker_image_create(struct store_maker *m, const char *dir, struct store_image **ret)
+static int maker_image_create(struct store_maker *m, const char *dir, struct bytes tag,
+                              struct store_image **ret)
 {
     struct store_maker *real = owner_of(m)->mem_stores;
-    return real->image_create(real, dir, ret);
+    return real->image_create(real, dir, tag, ret);
+}
+
+static int maker_image_resume(struct store_maker *m, const char *dir, struct arena *a,
+                              struct bytes *ret_tag, uint64_t *ret_offset, struct store_image **ret)
+{
+    struct store_maker *real = owner_of(m)->mem_stores;
+    return real->image_resume(real, dir, a, ret_tag, ret_offset, ret);
 }
 
 static int maker_peek(struct store_maker *m, const char *dir, struct bytes key, struct arena *a,
@@ -323,6 +331,7 @@ void state_init(struct sim_node *sn)
     m->maker.drain = maker_drain;
     m->maker.image_open = maker_image_open;
     m->maker.image_create = maker_image_create;
+    m->maker.image_resume = maker_image_resume;
     m->maker.free = maker_free;
     sn->stores = &m->maker;
 }

@@ -74,7 +74,7 @@ static struct store *open_image(void)
     struct store *s;
     struct errmsg msg;
 
-    T_OK(image_create(dir, &i));
+    T_OK(image_create(dir, BYTES_NONE, &i));
     T_OK(image_write(i, bytes->data, bytes->len));
     T_OK(image_finish(i));
     g_byte_array_unref(bytes);
@@ -135,7 +135,7 @@ TEST(a_snapshot_of_a_newer_format_is_told_from_a_damaged_one)
     GByteArray *bytes = read_image();
     struct store_image *i;
 
-    T_OK(image_create(t_path(t_tmpdir(), "in"), &i));
+    T_OK(image_create(t_path(t_tmpdir(), "in"), BYTES_NONE, &i));
     put_le32(bytes->data + strlen(IMAGE_MAGIC), IMAGE_VERSION + 1);
     T_ERR(ERR_FORMAT, image_write(i, bytes->data, bytes->len));
     image_close(i);

@@ -102,7 +102,8 @@ TEST(a_transfer_goes_on_after_its_connection_broke)
     cluster_destroy(c);
 }
 
-TEST(a_follower_that_dies_in_a_transfer_starts_it_anew)
+/* Also when it dies before the head of the stream has come. */
+TEST(a_follower_that_dies_in_a_transfer_goes_on_with_it)
 {
     struct test_client *k;
     uint64_t me;
@@ -143,5 +144,5 @@ TEST(a_follower_catches_up_while_others_go_on_writing)
 T_MAIN(T(a_follower_behind_the_log_gets_a_snapshot_and_then_the_log),
        T(an_installed_snapshot_survives_crashes_and_can_lead),
        T(a_transfer_goes_on_after_its_connection_broke),
-       T(a_follower_that_dies_in_a_transfer_starts_it_anew),
+       T(a_follower_that_dies_in_a_transfer_goes_on_with_it),
        T(a_follower_catches_up_while_others_go_on_writing))

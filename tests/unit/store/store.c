@@ -304,7 +304,7 @@ static GByteArray *make_stream(struct world *w, size_t piece)
 static int install(struct world *w, const GByteArray *stream, size_t piece)
 {
     struct store_image *i = NULL;
-    T_OK(w->maker->image_create(w->maker, t_path(w->dir, "in"), &i));
+    T_OK(w->maker->image_create(w->maker, t_path(w->dir, "in"), str("tag"), &i));
     int err = 0;
     for (size_t at = 0; at < stream->len && err == 0; at += piece)
         err = w->maker->image_write(i, stream->data + at, MIN(piece, stream->len - at));
@@ -361,15 +361,61 @@ TEST(an_image_that_ends_early_or_late_is_refused)
     g_byte_array_unref(stream);
 }
 
+/* Writes up to `upto`, and closes as a process that ends would. */
+static void write_part(struct world *w, const GByteArray *stream, size_t upto)
+{
+    struct store_image *i = NULL;
+    T_OK(w->maker->image_create(w->maker, t_path(w->dir, "in"), str("mine"), &i));
+    T_OK(w->maker->image_write(i, stream->data, upto));
+    w->maker->image_close(i);
+}
+
 TEST(an_image_that_is_given_up_leaves_nothing)
 {
     struct world *w = *state;
     GByteArray *stream = make_stream(w, 70001);
     struct store_image *i = NULL;
-    T_OK(w->maker->image_create(w->maker, t_path(w->dir, "in"), &i));
-    T_OK(w->maker->image_write(i, stream->data, stream->len / 2));
-    w->maker->image_close(i);
+    struct bytes tag;
+    uint64_t off;
+    write_part(w, stream, stream->len / 2);
+    T_OK(w->maker->destroy(w->maker, t_path(w->dir, "in")));
     assert_not_installed(w);
+    T_ERR(ERR_NOT_FOUND,
+          w->maker->image_resume(w->maker, t_path(w->dir, "in"), &w->a, &tag, &off, &i));
+    g_byte_array_unref(stream);
+}
+
+TEST(an_interrupted_image_is_resumed_and_becomes_the_same)
+{
+    struct world *w = *state;
+    struct rng rng = t_rng();
+    GByteArray *stream = make_stream(w, 70001);
+    unsigned far = 0;
+    for (unsigned k = 0; k < 40; k++) {
+        struct store_image *i = NULL;
+        struct bytes tag;
+        uint64_t off;
+        size_t upto = k == 0 ? stream->len : (size_t)rng_below(&rng, stream->len + 1);
+        write_part(w, stream, upto);
+        int err = w->maker->image_resume(w->maker, t_path(w->dir, "in"), &w->a, &tag, &off, &i);
+        if (err == -ERR_NOT_FOUND) {
+            assert_true(upto < 2000); /* not even the head */
+            continue;
+        }
+        T_OK(err);
+        assert_true(bytes_eq(tag, str("mine")));
+        assert_true(off <= upto);
+        far += off > 2000;
+        T_OK(w->maker->image_write(i, stream->data + off, stream->len - off));
+        T_OK(w->maker->image_finish(i));
+        struct store *a = open_at(w, "cp"), *b = open_at(w, "in");
+        assert_string_equal(range(w, a, NULL, "", ""), range(w, b, NULL, "", ""));
+        a->ops->close(a);
+        b->ops->close(b);
+        T_ERR(ERR_NOT_FOUND,
+              w->maker->image_resume(w->maker, t_path(w->dir, "in"), &w->a, &tag, &off, &i));
+    }
+    assert_true(far > 0);
     g_byte_array_unref(stream);
 }
 
@@ -475,6 +521,7 @@ T_MAIN(BOTH(what_was_put_is_got), BOTH(keys_are_in_the_order_of_their_bytes),
        BOTH(a_damaged_image_is_refused_and_removed),
        BOTH(an_image_that_ends_early_or_late_is_refused),
        BOTH(an_image_that_is_given_up_leaves_nothing),
+       BOTH(an_interrupted_image_is_resumed_and_becomes_the_same),
        BOTH(random_batches_agree_with_a_plain_model),
        {"mem: a_crash_keeps_what_was_flushed_and_a_prefix_of_the_rest",
         a_crash_keeps_what_was_flushed_and_a_prefix_of_the_rest, setup_mem, teardown, NULL})
