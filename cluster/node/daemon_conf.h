@@ -29,8 +29,9 @@ struct daemon_conf {
     unsigned election_ticks, heartbeat_ticks;
     bool lease_reads;
     unsigned lease_drift_ticks;
-    const char *job_user; /* NULL: nobody */
-    unsigned job_slots;   /* 0: one for each processor */
+    const char *job_user;         /* NULL: nobody */
+    unsigned job_slots;           /* 0: one for each processor */
+    unsigned snapshot_tick_bytes; /* 0: the node's default */
     enum log_level log_level;
 };
 

@@ -15,8 +15,12 @@
  * once; more would only make elections out of the past. What ends in any case goes by the node's
  * clock, not by ticks (leases). */
 #define CATCH_UP_TICKS (HEARTBEAT_TICKS)
-/* More than so much, a few small entries, was written: the sync goes to another thread. */
+/* More than so much, a few small entries, was written: the sync goes to another thread. Measured in
+ * README.md; to measure again, build with -Dc_args=-DSYNC_INLINE_BYTES=0 (always) and =1e9 (never),
+ * and compare with tests/bench/builds.sh. */
+#ifndef SYNC_INLINE_BYTES
 #define SYNC_INLINE_BYTES KIB(4)
+#endif
 #define NET_TICKS         (200 / TICK_MS)
 #define TICK_NS           (TICK_MS * 1000000ull)
 

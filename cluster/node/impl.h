@@ -98,7 +98,7 @@ struct node {
     uint64_t last_token;
 
     unsigned n_sends;     /* snapshot transfers of all groups that have begun */
-    uint64_t send_budget; /* bytes of snapshots that may still go in this tick */
+    int64_t send_budget;  /* bytes of snapshots that may go now; below 0: of the next ticks, too */
     size_t request_bytes;
     uint64_t free_bytes; /* on the disk when housekeeping looked (space_free) */
     bool met_before;     /* there was a file of members at the start */

@@ -195,6 +195,7 @@ static int start_node(struct daemon *d, struct errmsg *msg)
         .heartbeat_ticks = c->heartbeat_ticks,
         .lease = c->lease_reads,
         .lease_drift_ticks = c->lease_drift_ticks,
+        .snapshot_tick_bytes = c->snapshot_tick_bytes,
         .segment_bytes = c->ca ? 0 : PRIVATE_SEGMENT_BYTES,
     };
     const struct node_env env = {

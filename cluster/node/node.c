@@ -378,7 +378,7 @@ void node_tick(struct node *n)
     if (n->removed)
         return;
     arena_reset(&n->round);
-    n->send_budget = n->config.snapshot_tick_bytes;
+    n->send_budget = MIN(n->send_budget, 0) + n->config.snapshot_tick_bytes;
     if (!n->starting) {
         place_tick(n);
         n->beat_due |= beat_is_due(n);

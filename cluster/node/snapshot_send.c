@@ -290,7 +290,7 @@ static void pump(struct snap_send *s)
             return; /* its queue is full: again next tick */
         s->offset += p->want;
         s->last_sent = last;
-        n->send_budget -= MIN(n->send_budget, p->want);
+        n->send_budget -= (int64_t)p->want;
         n->counters.snapshot_bytes_sent += p->want;
     }
     /* The next one is read while this one is on its way. */

@@ -7,7 +7,8 @@
  * A client has one request under way, always. Each is a thread, or a thread plays PER_THREAD of
  * them in turn (txn_start and txn_wait), as a mount does that writes many blocks: then less of the
  * machine goes to waking threads of the benchmark, and a latency may include the wait for an older
- * request of the thread. Keys spread over all shards. Prints one line:
+ * request of the thread. 1000 keys for
+ * each size of values, spread over all shards. Prints one line:
  *   OP_cCLIENTS_vBYTES <TAB> ops/s <TAB> p50 us <TAB> p99 us <TAB> max us <TAB> errors
  *   <TAB> us of CPU that this program took per op <TAB> ops in all, with those before the clock ran
  * Never run as a test: it asserts nothing.
@@ -46,7 +47,7 @@ static void begin(struct worker *w, struct request *r, uint64_t number)
     uint8_t key[10];
 
     put_be16(key, (uint16_t)((number % KEYS) % 256));
-    put_be64(key + 2, number % KEYS);
+    put_be64(key + 2, (uint64_t)w->value.n << 32 | number % KEYS);
     txn_reset(&r->txn);
     if (w->put)
         txn_put(&r->txn, bytes_of(key, sizeof(key)), w->value);

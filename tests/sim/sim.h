@@ -112,7 +112,7 @@ struct profile {
     X(frames, "frames")                                                                            \
     X(syncs, "syncs")                                                                              \
     X(flushes, "flushes")                                                                          \
-    X(jobs, "jobs on the stores")                                                                  \
+    X(jobs, "store-jobs")                                                                          \
     X(elections, "elections")                                                                      \
     X(ops, "operations")                                                                           \
     X(unknown_ops, "operations-unknown")                                                           \
