@@ -18,9 +18,10 @@ struct state_store {
 struct state_maker {
     struct store_maker maker;
     struct sim_node *sn;
-    GQueue jobs;  /* struct store_job *, the first is under way */
-    bool worked;  /* it has been, its end is to come */
-    bool calling; /* its end is being told */
+    struct rng rng; /* of the jobs' times: snapshots do not change what other faults draw */
+    GQueue jobs;    /* struct store_job *, the first is under way */
+    bool worked;    /* it has been, its end is to come */
+    bool calling;   /* its end is being told */
 };
 
 static struct state_store *state_of(struct store *s)
@@ -275,13 +276,13 @@ static void job_begin(struct state_maker *m)
     if (!j)
         return;
     s->counters.jobs++;
-    if (rng_below(&s->disk_rng, 2) == 0) {
+    if (rng_below(&m->rng, 2) == 0) {
         j->work(j);
         m->worked = true;
     }
     /* Mostly soon; now and then much happens meanwhile. */
-    uint64_t mean = rng_below(&s->disk_rng, 200) == 0 ? MS(500) : US(500);
-    sim_post_node(m->sn, EVENT_NEW(struct event, job_run), sim_spread(&s->disk_rng, mean));
+    uint64_t mean = rng_below(&m->rng, 200) == 0 ? MS(500) : US(500);
+    sim_post_node(m->sn, EVENT_NEW(struct event, job_run), sim_spread(&m->rng, mean));
 }
 
 static void maker_submit(struct store_maker *maker, struct store_job *j)
@@ -320,6 +321,7 @@ void state_init(struct sim_node *sn)
     sn->mem_stores = store_mem_maker_create(sn->mem);
     struct state_maker *m = g_new0(struct state_maker, 1);
     m->sn = sn;
+    rng_seed(&m->rng, sn->sim->options.seed * SIM_NODES + sn->id);
     g_queue_init(&m->jobs);
     m->maker = *sn->mem_stores;
     m->maker.open = maker_open;
