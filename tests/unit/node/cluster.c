@@ -228,6 +228,7 @@ int cluster_try_start(struct cluster *c, unsigned id, struct errmsg *msg)
         .n_peers = n_peers,
         .join = tn->known != 0,
         .flush_log_bytes = c->options.flush_log_bytes,
+        .snapshot_tick_bytes = c->options.snapshot_tick_bytes,
         .rows_held = c->options.rows_held,
         .lease = c->options.lease,
         .lease_drift_ticks = 2,

@@ -21,10 +21,11 @@
 
 struct cluster_options {
     unsigned n;
-    uint64_t flush_log_bytes; /* 0: the node's default */
-    unsigned rows_held;       /* 0: the node's default */
-    uint64_t segment_bytes;   /* 0: 1 MiB */
-    bool lease;               /* of nodes that start from now on; clocks may differ by 2 ticks */
+    uint64_t flush_log_bytes;     /* 0: the node's default */
+    unsigned rows_held;           /* 0: the node's default */
+    uint64_t segment_bytes;       /* 0: 1 MiB */
+    unsigned snapshot_tick_bytes; /* 0: the node's default */
+    bool lease; /* of nodes that start from now on; clocks may differ by 2 ticks */
 };
 
 struct test_conn;

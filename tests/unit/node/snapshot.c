@@ -3,14 +3,22 @@
 #include "tests/unit/node/cluster.h"
 
 /* Small limits do not cut the log in memory below log_keep_*: write enough to pass it. */
-static struct cluster *busy(struct test_client **ret, uint64_t *ret_me)
+static struct cluster *busy_at(unsigned tick_bytes, struct test_client **ret, uint64_t *ret_me)
 {
-    struct cluster *c = cluster_create(
-        &(struct cluster_options){.n = 3, .flush_log_bytes = 200000, .segment_bytes = 262144});
+    struct cluster *c =
+        cluster_create(&(struct cluster_options){.n = 3,
+                                                 .flush_log_bytes = 200000,
+                                                 .segment_bytes = 262144,
+                                                 .snapshot_tick_bytes = tick_bytes});
     EVENTUALLY(c, cluster_leader(c) != 0);
     *ret = client_connect(c, cluster_leader(c), ROLE_CLIENT, false);
     *ret_me = client_open_session(*ret);
     return c;
+}
+
+static struct cluster *busy(struct test_client **ret, uint64_t *ret_me)
+{
+    return busy_at(0, ret, ret_me);
 }
 
 static void write_many(struct cluster *c, struct test_client *k, uint64_t me, unsigned rounds)
@@ -141,8 +149,49 @@ TEST(a_follower_catches_up_while_others_go_on_writing)
     cluster_destroy(c);
 }
 
+TEST(one_checkpoint_serves_all_who_need_one)
+{
+    struct cluster *c = cluster_create(
+        &(struct cluster_options){.n = 5, .flush_log_bytes = 200000, .segment_bytes = 262144});
+    EVENTUALLY(c, cluster_leader(c) != 0);
+    unsigned leader = cluster_leader(c), one = leader % 5 + 1, other = one % 5 + 1;
+    struct test_client *k = client_connect(c, leader, ROLE_CLIENT, false);
+    uint64_t me = client_open_session(k);
+    cluster_kill(c, one);
+    cluster_kill(c, other);
+    write_many(c, k, me, 250);
+    cluster_start(c, one);
+    cluster_start(c, other);
+    EVENTUALLY(c, caught_up(c, one) && caught_up(c, other));
+    assert_int_equal(client_counter(k, "snapshots_sent"), 2);
+    assert_int_equal(client_counter(k, "checkpoints"), 1);
+    cluster_destroy(c);
+}
+
+TEST(a_transfer_takes_no_more_than_its_share_of_each_tick)
+{
+    struct test_client *k;
+    uint64_t me;
+    struct cluster *c = busy_at(KIB(32), &k, &me);
+    unsigned late = a_follower(c), ticks = 0;
+    cluster_kill(c, late);
+    write_many(c, k, me, 250);
+    cluster_start(c, late);
+    for (; !strstr(c->nodes[late - 1].log->str, "snapshot-installed"); ticks++) {
+        assert_true(ticks < PATIENCE);
+        cluster_run(c, 1);
+    }
+    uint64_t sent = client_counter(k, "snapshot_bytes_sent");
+    assert_true(sent > MIB(3));
+    /* The last chunk may begin as long as something is left. */
+    assert_true(sent <= ticks * KIB(32) + SNAPSHOT_CHUNK);
+    cluster_destroy(c);
+}
+
 T_MAIN(T(a_follower_behind_the_log_gets_a_snapshot_and_then_the_log),
        T(an_installed_snapshot_survives_crashes_and_can_lead),
        T(a_transfer_goes_on_after_its_connection_broke),
        T(a_follower_that_dies_in_a_transfer_goes_on_with_it),
-       T(a_follower_catches_up_while_others_go_on_writing))
+       T(a_follower_catches_up_while_others_go_on_writing),
+       T(one_checkpoint_serves_all_who_need_one),
+       T(a_transfer_takes_no_more_than_its_share_of_each_tick))
