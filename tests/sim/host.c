@@ -336,6 +336,7 @@ void host_start(struct sim_node *sn)
     sn->ticks = 1;
     sn->stop_in = 0;
     sn->round_posted = sn->paused = sn->leading = sn->leaving = false;
+    sn->from_snapshot = false; /* if its state tells of no configuration its file does again */
     sn->up_wanted = true;
     trace_line(s, "n%u starts", sn->id);
     struct start st = {.config = &config, .env = &env};

@@ -216,7 +216,7 @@ struct sim_node {
     unsigned known_to;     /* bits: who must refuse it since */
     uint64_t unpaused_at;  /* when it last went on after a pause */
     uint64_t installed_at; /* a snapshot; 0: never in this life */
-    bool from_snapshot;    /* its state was one once */
+    bool from_snapshot;    /* installed in this life */
 
     struct sim_disk *disk;
     struct store_mem_disk *mem;
