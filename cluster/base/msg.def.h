@@ -205,6 +205,8 @@ enum member_op { MEMBER_ADD = 1, MEMBER_PROMOTE = 2, MEMBER_REMOVE = 3 };
     L(member, members, NODES_MAX)
 /* A KV_CMD_NODE's (cluster/kv/nodes.h); never sent by itself. */
 #define NODE_RECORD_FIELDS(F, L) F(U32, node) F(U8, state) F(BYTES, address)
+/* A KV_CMD_MET's (cluster/kv/met.h); never sent by itself. */
+#define NODE_MET_FIELDS(F, L) F(U32, node) F(U64, incarnation)
 
 /* A new group with these first members; what an administrator asks the leader of group 0, and a
  * KV_CMD_GROUP's body (cluster/kv/groups.h). Answered by STATUS once it is committed, or why not; the
@@ -294,6 +296,7 @@ enum config_op { CONFIG_JOIN = 1, CONFIG_LEAVE = 2, CONFIG_MOVE = 3, CONFIG_REBA
     X(group_create, 64, GROUP_CREATE_FIELDS)                                                       \
     X(groups, 65, GROUPS_FIELDS)                                                                   \
     X(groups_reply, 66, GROUPS_REPLY_FIELDS)                                                       \
+    X(node_met, 67, NODE_MET_FIELDS)                                                       \
     X(prepare, 70, PREPARE_FIELDS)                                                                 \
     X(decide, 71, DECIDE_FIELDS)                                                                   \
     X(decided, 72, DECIDED_FIELDS)                                                                 \

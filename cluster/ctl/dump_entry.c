@@ -55,6 +55,8 @@ static unsigned message_of(uint8_t command)
         return MSG_sessions_fenced;
     case KV_CMD_NODE:
         return MSG_node_record;
+    case KV_CMD_MET:
+        return MSG_node_met;
     case KV_CMD_CONFIG:
         return MSG_config_change;
     case KV_CMD_MOVED:

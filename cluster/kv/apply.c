@@ -417,6 +417,22 @@ static int apply_moved(struct kv *kv, const struct kv_entry *e, struct bytes in,
     return apply_status(kv, e, sink, configs_moved(kv->configs, &m, &kv->round, &kv->arena));
 }
 
+static int apply_met(struct kv *kv, const struct kv_entry *e, struct bytes in,
+                     const struct kv_sink *sink)
+{
+    struct msg_node_met m;
+    int verdict = dec_node_met(in, &kv->arena, &m) < 0 ? -ERR_INVALID
+                                                       : met_judge(&kv->met, m.node, m.incarnation);
+
+    if (verdict > 0) {
+        const struct kv_met met = {m.node, m.incarnation, e->index};
+
+        round_put(&kv->round, layout_met_key(&kv->arena, met.id), met_value(&kv->arena, &met));
+        met_set(&kv->met, &met);
+    }
+    return apply_status(kv, e, sink, verdict);
+}
+
 /* --- entries ---------------------------------------------------------------------------------- */
 
 /* Commands whose rows older programs do not know. */
@@ -469,6 +485,8 @@ static int apply_one(struct kv *kv, const struct kv_entry *e, const struct kv_si
         return apply_node(kv, e, body, sink);
     case KV_CMD_GROUP:
         return apply_group(kv, e, body, sink);
+    case KV_CMD_MET:
+        return apply_met(kv, e, body, sink);
     }
     return apply_of_format_2(kv, e, body, sink);
 }

@@ -168,6 +168,7 @@ int kv_open(struct store *store, uint32_t gid, uint16_t shards, struct kv **ret,
     sessions_init(&kv->sessions);
     nodes_init(&kv->nodes);
     groups_init(&kv->groups);
+    met_init(&kv->met);
     kv->configs = g_new(struct configs, 1);
     configs_init(kv->configs, shards);
     shards_init(&kv->owned, shards, gid == 0);
@@ -204,6 +205,12 @@ int kv_open(struct store *store, uint32_t gid, uint16_t shards, struct kv **ret,
     err = groups_load(&kv->groups, store, &kv->arena);
     if (err) {
         errmsg_set(msg, err, "group %u: its groups cannot be read: %s", gid, err_text(err));
+        goto fail;
+    }
+    err = met_load(&kv->met, store, &kv->arena);
+    if (err) {
+        errmsg_set(msg, err, "group %u: the incarnations of nodes cannot be read: %s", gid,
+                   err_text(err));
         goto fail;
     }
     err = configs_load(kv->configs, store, &kv->arena);
@@ -262,6 +269,7 @@ void kv_close(struct kv *kv)
     sessions_finish(&kv->sessions);
     nodes_finish(&kv->nodes);
     groups_finish(&kv->groups);
+    met_finish(&kv->met);
     g_free(kv->configs);
     shards_finish(&kv->owned);
     prepared_finish(&kv->prepared);
@@ -433,6 +441,23 @@ const struct kv_node *kv_nodes(const struct kv *kv, unsigned *ret_n, uint64_t *r
 int kv_node_check(const struct kv *kv, uint32_t id, enum node_state state, struct bytes address)
 {
     return MIN(nodes_judge(&kv->nodes, id, state, address), 0);
+}
+
+const struct kv_met *kv_met(const struct kv *kv, uint32_t id)
+{
+    return met_find(&kv->met, id);
+}
+
+const struct kv_met *kv_met_all(const struct kv *kv, unsigned *ret_n, uint64_t *ret_index)
+{
+    *ret_n = kv->met.all->len;
+    *ret_index = kv->met.index;
+    return (const struct kv_met *)(void *)kv->met.all->data;
+}
+
+int kv_met_check(const struct kv *kv, uint32_t id, uint64_t incarnation)
+{
+    return met_judge(&kv->met, id, incarnation);
 }
 
 const struct kv_group *kv_group(const struct kv *kv, uint32_t gid)

@@ -33,6 +33,7 @@
 #include "cluster/base/msg.h"
 #include "cluster/kv/config.h"
 #include "cluster/kv/groups.h"
+#include "cluster/kv/met.h"
 #include "cluster/kv/nodes.h"
 #include "cluster/kv/part.h"
 #include "cluster/kv/prepared.h"
@@ -57,6 +58,7 @@ enum kv_command {
     KV_CMD_CHECK = 16,        /* no message: keep a view of this state, changes nothing */
     KV_CMD_NODE = 17,         /* msg_node_record; group 0 only, proposed by its leader */
     KV_CMD_GROUP = 18,        /* msg_group_create; group 0 only */
+    KV_CMD_MET = 19,          /* msg_node_met; group 0 only, proposed by its leader */
     KV_CMD_SESSION_SET = 22,  /* msg_session_set; of all groups but 0, proposed by their leaders */
     KV_CMD_SESSIONS_FENCED = 23, /* msg_sessions_fenced; group 0 only, proposed by its leader */
     KV_CMD_CONFIG = 24,          /* msg_config_change; group 0 only */
@@ -160,6 +162,13 @@ const struct kv_node *kv_nodes(const struct kv *kv, unsigned *ret_n, uint64_t *r
  * address that is not the first one; -ERR_REMOVED; -ERR_INVALID; -ERR_TOO_BIG. */
 NODISCARD int kv_node_check(const struct kv *kv, uint32_t id, enum node_state state,
                             struct bytes address);
+
+/* Under which incarnation each node was first met (met.h), by id; `index` of the newest among them.
+ * Borrowed until the next kv_apply. */
+const struct kv_met *kv_met(const struct kv *kv, uint32_t id);
+const struct kv_met *kv_met_all(const struct kv *kv, unsigned *ret_n, uint64_t *ret_index);
+/* 1: that MET command would change something; else as met_judge. */
+NODISCARD int kv_met_check(const struct kv *kv, uint32_t id, uint64_t incarnation);
 
 /* The groups that were made (groups.h), by gid; `index` of the newest among them. Borrowed until
  * the next kv_apply. */

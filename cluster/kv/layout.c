@@ -69,6 +69,14 @@ struct bytes layout_group_key(struct arena *a, uint32_t gid)
     return bytes_of(p, 7);
 }
 
+struct bytes layout_met_key(struct arena *a, uint32_t id)
+{
+    uint8_t *p = key_begin(a, GROUP_SHARD, TABLE_MET, 4);
+
+    put_be32(p + 3, id);
+    return bytes_of(p, 7);
+}
+
 struct bytes layout_session_key(struct arena *a, uint64_t client)
 {
     return key_be64(a, GROUP_SHARD, TABLE_SESSION, client);
@@ -246,6 +254,11 @@ int layout_node_id(struct bytes internal, uint32_t *ret_id)
 int layout_group_gid(struct bytes internal, uint32_t *ret_gid)
 {
     return layout_node_id(internal, ret_gid); /* both are one be32 */
+}
+
+int layout_met_id(struct bytes internal, uint32_t *ret_id)
+{
+    return layout_node_id(internal, ret_id);
 }
 
 int layout_trace_shard(struct bytes internal, unsigned *ret_shard)

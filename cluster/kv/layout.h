@@ -28,6 +28,7 @@
  *   TABLE_CONFIG  0x54    number be64              a configuration (config.h); of group 0
  *   TABLE_SHARD   0x55    shard be16               who owns it as of when (shards.h)
  *   TABLE_PREPARED 0x56 DECISION 0x57 FENCE 0x58   transactions over several groups (prepared.h)
+ *   TABLE_MET     0x5a    node id be32             le64 index, le64 incarnation (met.h)
  *   TABLE_FENCING 0x59    client be64              le64 index of the close; other groups may still
  *                                                  know the session; of group 0
  *   TABLE_META    0x01    's'                      le64 entry of group 0 its sessions are as of
@@ -65,6 +66,7 @@ enum kv_table {
     TABLE_DECISION = 0x57,
     TABLE_FENCE = 0x58,
     TABLE_FENCING = 0x59,
+    TABLE_MET = 0x5a,
 };
 
 #define VALUE_INLINE 0
@@ -80,6 +82,7 @@ struct bytes layout_applied_key(struct arena *a);
 struct bytes layout_conf_key(struct arena *a);
 struct bytes layout_node_key(struct arena *a, uint32_t id);
 struct bytes layout_group_key(struct arena *a, uint32_t gid);
+struct bytes layout_met_key(struct arena *a, uint32_t id);
 struct bytes layout_prepared_key(struct arena *a, uint32_t gid, uint64_t term, uint64_t n);
 struct bytes layout_decision_key(struct arena *a, uint64_t term, uint64_t n);
 struct bytes layout_fence_key(struct arena *a, uint32_t gid);
@@ -125,6 +128,7 @@ static inline unsigned layout_shard(struct bytes key)
 NODISCARD int layout_session_client(struct bytes internal, uint64_t *ret_client);
 NODISCARD int layout_node_id(struct bytes internal, uint32_t *ret_id);
 NODISCARD int layout_group_gid(struct bytes internal, uint32_t *ret_gid);
+NODISCARD int layout_met_id(struct bytes internal, uint32_t *ret_id);
 NODISCARD int layout_trace_shard(struct bytes internal, unsigned *ret_shard);
 NODISCARD int layout_shard_shard(struct bytes internal, unsigned *ret_shard);
 

@@ -6,6 +6,7 @@
 #include "cluster/kv/configs.h"
 #include "cluster/kv/kv.h"
 #include "cluster/kv/layout.h"
+#include "cluster/kv/met.h"
 #include "cluster/kv/nodes.h"
 #include "cluster/kv/locks.h"
 #include "cluster/kv/overlay.h"
@@ -40,6 +41,7 @@ struct kv {
     struct sessions sessions;
     struct nodes nodes;
     struct groups groups;
+    struct met met;
     struct configs *configs; /* group 0's */
     struct shards owned;
     struct prepared prepared;

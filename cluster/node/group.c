@@ -6,6 +6,7 @@
 #include "cluster/node/table.h"
 #include "cluster/node/move.h"
 #include "cluster/node/membership.h"
+#include "cluster/node/met.h"
 #include "cluster/node/outage.h"
 #include "cluster/node/peer.h"
 #include "cluster/node/place.h"
@@ -331,6 +332,7 @@ void group_house(struct group *g)
     outage_house(g);
     if (g->gid == 0 && !g->store_full)
         sessions_house(g->sessions);
+    met_propose(g);
     if (group_has_work(g))
         group_touch(g);
 }

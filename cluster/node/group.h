@@ -106,9 +106,10 @@ struct group {
     GQueue marks;                          /* struct log_mark, oldest first */
 
     /* Membership (membership.h); of group 0. */
-    uint64_t nodes_seen, conf_seen; /* entries that it has followed */
-    bool was_member;                /* of an applied configuration, or of the first */
-    struct member_change *change;   /* asked of this leader; NULL: none */
+    uint64_t nodes_seen, met_seen, conf_seen; /* entries that it has followed */
+    bool was_member;                          /* of an applied configuration, or of the first */
+    struct member_change *change;             /* asked of this leader; NULL: none */
+    raft_index met_asked;   /* newest entry that says who was met, of this leadership; 0: none */
     raft_index group_asked; /* newest entry that makes a group, of this leadership; 0: none */
 
     struct snap_recv *recv;        /* a snapshot that is coming in */

@@ -4,6 +4,7 @@
 #include "cluster/base/identity.h"
 #include "cluster/node/table.h"
 #include "cluster/node/membership.h"
+#include "cluster/node/met.h"
 #include "cluster/node/peer.h"
 #include "cluster/node/place.h"
 #include "cluster/node/request.h"
@@ -477,6 +478,7 @@ int membership_change(struct conn *c, uint64_t id, const struct msg_member_chang
         .step = first_step(g, (enum member_op)m->op, m->node),
         .asked_at = n->now,
     };
+    met_propose(g);
     propose_step(g);
     return 0;
 }

@@ -3,6 +3,7 @@
 #include "cluster/node/membership.h"
 #include "cluster/node/conn.h"
 #include "cluster/node/damage.h"
+#include "cluster/node/met.h"
 #include "cluster/node/peer.h"
 
 /* --- configurations --------------------------------------------------------------------------- */
@@ -53,12 +54,11 @@ const char *membership_removed_text(struct arena *a, uint32_t id)
                         id);
 }
 
-void membership_end(struct node *n)
+static void end(struct node *n, const char *text)
 {
     if (n->removed)
         return;
     n->removed = true;
-    const char *text = membership_removed_text(&n->memory, n->config.id);
     struct group *g = node_group(n, 0);
     if (g)
         change_fail(g, -ERR_NOT_LEADER);
@@ -66,6 +66,11 @@ void membership_end(struct node *n)
         n->env.on_removed(n->env.ctx, text);
     else
         node_log(n, LOG_ERROR, "removed text=\"%s\"", text);
+}
+
+void membership_end(struct node *n)
+{
+    end(n, membership_removed_text(&n->memory, n->config.id));
 }
 
 /* --- what is applied -------------------------------------------------------------------------- */
@@ -87,7 +92,11 @@ void membership_appended(struct group *g, const struct raft_entry *entries, size
     for (size_t i = 0; i < count && g->gid == 0; i++) {
         struct bytes data = buf_bytes(entries[i].data);
         struct msg_node_record m;
-        if (entries[i].type != RAFT_ENTRY_DATA || data.n == 0 || data.p[0] != KV_CMD_NODE)
+        if (entries[i].type != RAFT_ENTRY_DATA || data.n == 0)
+            continue;
+        if (data.p[0] == KV_CMD_MET)
+            met_appended(g, bytes_of(data.p + 1, data.n - 1));
+        if (data.p[0] != KV_CMD_NODE)
             continue;
         if (dec_node_record(bytes_of(data.p + 1, data.n - 1), &n->scratch, &m) < 0 ||
             m.state != NODE_MEMBER || m.node == n->config.id || peer_find(n, m.node) ||
@@ -138,6 +147,8 @@ static int follow_conf(struct group *g)
 static int follow(struct group *g)
 {
     int err = follow_records(g);
+    if (err == 0)
+        err = met_follow(g);
     return err < 0 ? err : follow_conf(g);
 }
 
@@ -150,6 +161,8 @@ int membership_load(struct group *g, struct errmsg *msg)
     int err = follow(g);
     if (err == -ERR_REMOVED)
         return errmsg_set(msg, err, "%s", membership_removed_text(&n->memory, n->config.id));
+    if (err == -ERR_WRONG_CLUSTER)
+        return errmsg_set(msg, err, "%s", met_anew_text(&n->memory, n->config.id));
     if (err < 0)
         return errmsg_set(msg, err, "group %u: the members that its state names: %s", g->gid,
                           err_text(err));
@@ -161,6 +174,8 @@ void membership_applied(struct group *g)
     int err = g->gid == 0 ? follow(g) : 0;
     if (err == -ERR_REMOVED)
         membership_end(g->node);
+    else if (err == -ERR_WRONG_CLUSTER)
+        end(g->node, met_anew_text(&g->node->memory, g->node->config.id));
     else if (err < 0)
         group_fatal(g, err, "group %u: follow the membership", g->gid);
     change_poll(g);

@@ -33,7 +33,8 @@
 #include "cluster/node/group.h"
 
 /* Start, state and core open: peers by the records, of which the configuration file knows nothing.
- * -ERR_REMOVED, with text: this node is not a member any more; -ERR_CONFIG: more than NODES_MAX. */
+ * -ERR_REMOVED, with text: this node is not a member any more; -ERR_WRONG_CLUSTER, with text: the
+ * cluster knows it with another data directory; -ERR_CONFIG: more than NODES_MAX. */
 NODISCARD int membership_load(struct group *g, struct errmsg *msg);
 /* Entries that are in the log now, committed or not: nodes that they add can be reached from here
  * on. Else those who need each other to commit them could not find each other after a restart. */

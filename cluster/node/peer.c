@@ -3,6 +3,7 @@
 #include "cluster/node/conn.h"
 #include "cluster/node/members.h"
 #include "cluster/node/membership.h"
+#include "cluster/node/met.h"
 #include "cluster/node/snapshot.h"
 #include "cluster/node/wire.h"
 
@@ -73,11 +74,18 @@ static void end_links(struct node *n, const struct peer *p, int err, const char 
     }
 }
 
+/* Under which it was first met; 0: not yet. */
+static uint64_t first_met(const struct node *n, uint32_t id)
+{
+    uint64_t logged = met_logged(n, id);
+    return logged ? logged : members_met(n, id);
+}
+
 /* A guest that is linked already stays so, unless it is not the one that was met under this id. */
 static struct peer *peer_new(struct node *n, uint32_t id)
 {
     struct peer *p = guest_find(n, id);
-    uint64_t met = members_met(n, id);
+    uint64_t met = first_met(n, id);
     if (!p)
         p = arena_zalloc(&n->memory, sizeof(*p));
     else if (met && p->incarnation != met)
@@ -108,6 +116,22 @@ int peer_add(struct node *n, uint32_t id, const char *address)
     }
     p->address = arena_strdup(&n->memory, address);
     return 0;
+}
+
+void peer_met(struct node *n, uint32_t id, uint64_t incarnation)
+{
+    struct peer *p = peer_find(n, id);
+    if (!p)
+        p = guest_find(n, id);
+    if (!p || p->incarnation == incarnation)
+        return;
+    if (p->incarnation) {
+        node_log(n, LOG_WARN, "node %u was first met with another data directory", id);
+        end_links(n, p, -ERR_WRONG_CLUSTER, "it has another data directory than before");
+    }
+    p->incarnation = incarnation;
+    if (!is_guest(p))
+        members_save(n);
 }
 
 void peer_remove(struct node *n, uint32_t id)
@@ -208,15 +232,16 @@ static int check_member(struct conn *c, const struct msg_hello *h, struct peer *
     if (membership_was_removed(n, h->node))
         return errmsg_set(msg, -ERR_REMOVED, "%s", membership_removed_text(&n->scratch, h->node));
     struct peer *p = peer_find(n, h->node);
-    if (!p && c->role == ROLE_NODE &&
-        (!members_met(n, h->node) || members_met(n, h->node) == h->incarnation))
+    uint64_t logged = met_logged(n, h->node), met = first_met(n, h->node);
+    if (!p && c->role == ROLE_NODE && (!met || met == h->incarnation))
         p = guest_add(n, h->node);
     if (!p)
         return errmsg_set(msg, -ERR_WRONG_CLUSTER, "node %u is no member of this cluster", h->node);
     if (c->peer && c->peer != p)
         return errmsg_set(msg, -ERR_WRONG_CLUSTER, "expected node %u at %s, found node %u",
                           c->peer->id, c->peer->address, h->node);
-    if (p->incarnation && p->incarnation != h->incarnation && !is_guest(p))
+    bool known = p->incarnation && !is_guest(p);
+    if ((logged && logged != h->incarnation) || (known && p->incarnation != h->incarnation))
         return errmsg_set(msg, -ERR_WRONG_CLUSTER,
                           "node %u has another data directory than before; remove the node and add "
                           "it under a new id",

@@ -13,8 +13,9 @@
  * is how the other learns of it), but it is not dialed, listed, or remembered.
  *
  * Identity: hello must name this cluster and the node that the certificate names, and the
- * incarnation under which the node was first met; a data directory that was made anew under an old
- * id has forgotten its votes and must not be heard (DESIGN 3.5).
+ * incarnation under which the node was first met, by the cluster (met.h) or else by this node; a
+ * data directory that was made anew under an old id has forgotten its votes and must not be heard
+ * (DESIGN 3.5).
  *
  * Heartbeats and their answers wait for each other (beat.h). Raft messages are dropped when there
  * is no link or its queue is over its bound: the core repeats.
@@ -45,6 +46,9 @@ uint32_t peer_nth(const struct node *n, unsigned i, const char **ret_address);
 NODISCARD int peer_add(struct node *n, uint32_t id, const char *address);
 /* It was removed from the cluster: its links end. */
 void peer_remove(struct node *n, uint32_t id);
+/* It is known under which incarnation it was first met: links to another one end. Of a node that is
+ * no member nothing is written down. */
+void peer_met(struct node *n, uint32_t id, uint64_t incarnation);
 struct peer *peer_find(struct node *n, uint32_t id); /* a member, no guest */
 void peers_tick(struct node *n);
 

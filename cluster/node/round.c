@@ -73,6 +73,7 @@ void group_yield(struct group *g)
 {
     set_leading(g, false);
     g->group_asked = 0;
+    g->met_asked = 0;
     group_fail_requests(g, -ERR_NOT_LEADER);
     snapshots_stop(g);
 }

@@ -166,9 +166,6 @@ static bool plan_add(struct sim_operator *o, bool promote)
     const struct sim_node *sn = host_add(s, members, n);
     if (!sn)
         return false;
-    for (unsigned id = 1; id < s->n; id++)
-        if (sim_node(s, id)->wiped)
-            push(o, TASK_RETIRE, id); /* or the new one would take it for what it says it is */
     bool early = rng_below(&s->client_rng, 2);
     if (early)
         push(o, TASK_START, sn->id);
