@@ -31,12 +31,17 @@ struct wal {
 
 /* --- opening and closing ---------------------------------------------------------------------- */
 
+/* Also what is in it is durable then. A process may have ended between the rename of a segment and
+ * the sync of that; were it renamed again before, a power loss could keep the later one alone, and
+ * the file would have two names. */
 static int make_dir(struct disk *d, const char *dir, struct errmsg *msg)
 {
     char *parent = g_path_get_dirname(dir);
     int err = d->ops->make_dir(d, dir);
     if (err == 0)
         err = d->ops->sync_dir(d, parent);
+    if (err == 0)
+        err = d->ops->sync_dir(d, dir);
     if (err < 0)
         err = errmsg_set(msg, err, "make %s: %s", dir, err_text(err));
     g_free(parent);
