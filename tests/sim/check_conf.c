@@ -505,15 +505,17 @@ void check_conf_told(struct sim_node *sn)
           "node %u ends as if it were removed, but it is not", sn->id);
 }
 
-/* A node that is running, out of the last configuration, and knows one that is in it. */
+/* A node that is running, out of the last configuration, and knows one that is in it and heard. */
 static bool is_to_be_told(const struct sim *s, struct sim_node *sn)
 {
     const struct raft_conf *conf = &s->check_conf->newest.conf;
     if (!sn->node || !check_conf_removed(s, sn->id) || sn->wiped)
         return false;
-    for (unsigned i = 1; i <= s->n; i++)
-        if (check_conf_has(conf, i) && s->nodes[i - 1].node && peer_find(sn->node, i))
+    for (unsigned i = 1; i <= s->n; i++) {
+        const struct sim_node *other = &s->nodes[i - 1];
+        if (check_conf_has(conf, i) && other->node && !other->wiped && peer_find(sn->node, i))
             return true;
+    }
     return false;
 }
 
