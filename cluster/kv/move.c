@@ -223,8 +223,10 @@ static int append_row(struct kv *kv, struct bytes key, const struct shard_row *r
     if (err)
         return err;
     uint8_t *p = arena_alloc(&kv->arena, was.n + row->value.n);
-    memcpy(p, was.p, was.n);
-    memcpy(p + was.n, row->value.p, row->value.n);
+    if (was.n > 0)
+        memcpy(p, was.p, was.n);
+    if (row->value.n > 0)
+        memcpy(p + was.n, row->value.p, row->value.n);
     round_put(&kv->round, key, bytes_of(p, was.n + row->value.n));
     return 0;
 }

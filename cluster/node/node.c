@@ -155,6 +155,7 @@ int node_create(const struct node_config *config, const struct node_env *env, st
     copy_config(n, config);
     n->created_ns = env->mono_ns(env->ctx);
     n->free_bytes = SPACE_UNKNOWN; /* until the first look */
+    n->starting = true;            /* nothing that completes later is begun */
     conns_init(n);
     err = peers_init(n, msg);
     if (err == 0)

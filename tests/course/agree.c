@@ -27,6 +27,7 @@ static void TestBasicAgree3B(struct course *c)
 {
     course_begin(c, 3);
     course_ready(c);
+    course_quiet(c);
     uint64_t last = last_of(c, one_leader(c));
     for (unsigned i = 1; i <= 3; i++) {
         CHECK(c->s, n_applied(c, c->last_command + 1, NULL) == 0, "applied before it is submitted");
@@ -60,6 +61,7 @@ static void TestFollowerFailure3B(struct course *c)
 {
     course_begin(c, 3);
     course_ready(c);
+    course_quiet(c);
     one(c, 3, false);
     unsigned leader = one_leader(c);
     cut(c, nth_after(c, leader, 1));
@@ -119,6 +121,7 @@ static void TestFailNoAgree3B(struct course *c)
 {
     course_begin(c, 5);
     course_ready(c);
+    course_quiet(c);
     one(c, 5, false);
     unsigned leader = one_leader(c);
     for (unsigned i = 1; i <= 3; i++)
@@ -207,6 +210,7 @@ static void TestBackup3B(struct course *c)
     uint64_t lost[2][50];
     course_begin(c, 5);
     course_ready(c);
+    course_quiet(c);
     one(c, 5, true);
     unsigned first = one_leader(c);
     for (unsigned i = 2; i <= 4; i++)

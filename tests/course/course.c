@@ -135,6 +135,28 @@ static bool all_greeted(struct course *c)
     return all;
 }
 
+static uint64_t last_entry(const struct course *c)
+{
+    uint64_t last = 0;
+    for (unsigned i = 1; i <= c->n; i++) {
+        struct raft_status st;
+        if (up(c, i) && node_group_status(c->s->nodes[i - 1].node, 0, &st))
+            last = MAX(last, st.last);
+    }
+    return last;
+}
+
+/* A new leader logs under which data directories it knows the members (cluster/node/met.h). */
+void course_quiet(struct course *c)
+{
+    uint64_t deadline = c->s->now + SEC(20), last;
+    do {
+        CHECK(c->s, c->s->now < deadline, "the log grows by itself for 20 s");
+        last = last_entry(c);
+        course_run(c, MS(1500));
+    } while (last_entry(c) != last);
+}
+
 void course_ready(struct course *c)
 {
     uint64_t deadline = c->s->now + SEC(20);

@@ -60,6 +60,8 @@ void course_begin(struct course *c, unsigned nodes);
 void course_link(struct course *c);
 /* The same, and until every client has a session and a connection to every node. */
 void course_ready(struct course *c);
+/* The log has not grown for a while: nothing comes between what a test submits. */
+void course_quiet(struct course *c);
 /* Everything heals; all becomes equal; what must hold at the end is checked. */
 void course_end(struct course *c);
 void course_run(struct course *c, uint64_t duration);

@@ -438,7 +438,7 @@ TEST(memory_stays_bounded_under_a_heavy_load)
     uint64_t kib = g_ascii_strtoull(rss + 6, NULL, 10);
     print_message("peak resident: %llu MiB\n", (unsigned long long)kib / 1024);
 #if !defined(__SANITIZE_ADDRESS__)
-    assert_true(kib < 200 * 1024);
+    assert_true(kib < 250 * 1024); /* of 300 MiB that raftfsd may have; a slow disk holds more */
 #endif
     g_free(text);
     s->ops->close(s);
