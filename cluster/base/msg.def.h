@@ -74,6 +74,7 @@ enum member_roles { MEMBER_VOTER = 1, MEMBER_LEAVING = 2, MEMBER_LEARNER = 4 };
 #define GROUP_PLACE_FIELDS(F, L)  F(U32, gid) L(group_member, members, VOTERS_MAX)
 #define GROUP_ID_FIELDS(F, L)     F(U32, gid)
 #define SHARD_ID_FIELDS(F, L)     F(U16, shard)
+#define SHARD_FROM_FIELDS(F, L)   F(U16, shard) F(U32, gid)
 #define SHARD_ROW_FIELDS(F, L)    F(U8, gone) F(U32, at) F(BYTES, key) F(BYTES, value)
 #define CLIENT_ID_FIELDS(F, L)    F(U64, client)
 /* Names one attempt of a transaction over several groups: coordinator, its term, a number. */
@@ -102,6 +103,7 @@ enum member_roles { MEMBER_VOTER = 1, MEMBER_LEAVING = 2, MEMBER_LEARNER = 4 };
     X(beat_answer, BEAT_ANSWER_FIELDS)                                                             \
     X(group_id, GROUP_ID_FIELDS)                                                                   \
     X(shard_id, SHARD_ID_FIELDS)                                                                   \
+    X(shard_from, SHARD_FROM_FIELDS)                                                               \
     X(shard_row, SHARD_ROW_FIELDS)                                                                 \
     X(client_id, CLIENT_ID_FIELDS)                                                                 \
     X(txid, TXID_FIELDS)                                                                           \
@@ -115,13 +117,15 @@ enum member_roles { MEMBER_VOTER = 1, MEMBER_LEAVING = 2, MEMBER_LEARNER = 4 };
  * anywhere: a node that follows is to serve a TXN without writes itself, at a read point that its
  * leader confirms, where else it would answer NOT_LEADER. */
 enum hello_purpose { HELLO_MAIN = 0, HELLO_BULK = 1, HELLO_READ_ANYWHERE = 2 };
+/* Of what these messages mean; FRAME_VERSION is the framing's. */
+#define HELLO_PROTOCOL 2
 #define HELLO_FIELDS(F, L)                                                                         \
     F(U32, protocol) F(U64, cluster) F(U32, node) F(U64, incarnation) F(U8, purpose)               \
     F(BYTES, software)
 
 /* Any request may be answered by this: status is an ERR_ number (0 = done), leader a node id to try
- * (0 unknown), detail a text for a person. */
-#define STATUS_FIELDS(F, L) F(U16, status) F(U32, leader) F(BYTES, detail)
+ * (0 unknown), which leads group gid; detail a text for a person. */
+#define STATUS_FIELDS(F, L) F(U16, status) F(U32, leader) F(U32, gid) F(BYTES, detail)
 
 /* DESIGN 3.2. client 0: allowed without writes only. seq names the request within the client. */
 #define TXN_FIELDS(F, L)                                                                           \
@@ -147,10 +151,14 @@ enum hello_purpose { HELLO_MAIN = 0, HELLO_BULK = 1, HELLO_READ_ANYWHERE = 2 };
 #define SESSION_LIST_FIELDS(F, L)  F(U8, unused)
 #define SESSION_REPLY_FIELDS(F, L) F(U16, status) F(U64, client) L(counter, live, SESSIONS_MAX)
 
-/* Which group leads where: answered by any node at once from what it knows. */
+/* Who has a shard, and who leads there: answered by any node at once from what it knows. A shard that
+ * moves lies with gid, and perhaps already with `next` (else the same). leader: of gid, 0 unknown;
+ * members: of gid, as of its making. Shard LOCATE_GROUP_0: group 0 itself, which has the sessions. */
+#define LOCATE_GROUP_0 0xffff
 #define LOCATE_FIELDS(F, L) F(U16, shard)
 #define LOCATE_REPLY_FIELDS(F, L)                                                                  \
-    F(U16, status) F(U32, gid) F(U32, leader) F(U16, shards) L(node_address, nodes, NODES_MAX)
+    F(U16, status) F(U32, gid) F(U32, next) F(U32, leader) F(U16, shards)                          \
+    L(group_member, members, VOTERS_MAX) L(node_address, nodes, NODES_MAX)
 
 #define NODE_STATUS_FIELDS(F, L) F(U8, unused)
 #define NODE_STATUS_REPLY_FIELDS(F, L)                                                             \
@@ -243,6 +251,24 @@ enum config_op { CONFIG_JOIN = 1, CONFIG_LEAVE = 2, CONFIG_MOVE = 3, CONFIG_REBA
     F(U32, gid) F(U64, term) F(U64, n) F(U64, below_term) F(U64, below_n) F(U8, commit) F(U64, time)
 #define FORGET_FIELDS(F, L)                                                                        \
     F(U32, gid) F(U64, below_term) F(U64, below_n) L(txid, ended, TXIDS_ENDED_MAX)
+/* Between members. COMMAND: the leader of group gid logs this command (kv.h) and answers as it does,
+ * or says who leads; wait 1: one that meets a lock waits for a while instead of being BUSY. TXN_ASK:
+ * the leader of the coordinator group tells what became of an attempt (fate: enum txn_fate, PREPARED
+ * while it is under way), and which txids of it are over. SESSION_GET: group 0's leader answers with
+ * a SESSION_SET. */
+#define GROUP_COMMAND_FIELDS(F, L) F(U32, gid) F(U8, cmd) F(U8, wait) F(BYTES, body)
+#define TXN_ASK_FIELDS(F, L)       F(U32, gid) F(U64, term) F(U64, n)
+#define TXN_FATE_FIELDS(F, L)                                                                      \
+    F(U16, status) F(U8, fate) F(U64, time) F(U64, below_term) F(U64, below_n)
+#define SESSION_GET_FIELDS(F, L)   F(U8, unused)
+/* The configuration of this number, CONFIG_LATEST: the newest; or (PREVIEW) the one that a change
+ * would make, which is not made. owners: the gid of each shard; pending: shards that are on their way
+ * to it, and the group each comes from. Asked of the leader of group 0. */
+#define CONFIG_LATEST UINT64_MAX
+#define CONFIG_GET_FIELDS(F, L)    F(U64, num)
+#define CONFIG_REPLY_FIELDS(F, L)                                                                  \
+    F(U16, status) F(U64, num) L(group_id, groups, GROUPS_MAX + 1)                                 \
+    L(group_id, owners, SHARDS_MAX) L(shard_from, pending, SHARDS_MAX)
 /* A shard that moves to configuration `num` (cluster/kv/shards.h, export.h). MOVE: a step of the
  * group that gives it to `peer`. STAGE: of the one that takes it from `peer`, piece number seq; next:
  * the cursor behind it, empty: there is no more. INSTALL: with the time of the last piece. PULL asks
@@ -304,10 +330,17 @@ enum config_op { CONFIG_JOIN = 1, CONFIG_LEAVE = 2, CONFIG_MOVE = 3, CONFIG_REBA
     X(forget, 74, FORGET_FIELDS)                                                                   \
     X(session_set, 75, SESSION_SET_FIELDS)                                                         \
     X(sessions_fenced, 76, SESSIONS_FENCED_FIELDS)                                                 \
+    X(group_command, 77, GROUP_COMMAND_FIELDS)                                                     \
+    X(txn_ask, 78, TXN_ASK_FIELDS)                                                                 \
+    X(txn_fate, 79, TXN_FATE_FIELDS)                                                               \
     X(config_change, 80, CONFIG_CHANGE_FIELDS)                                                     \
     X(config_moved, 81, CONFIG_MOVED_FIELDS)                                                       \
     X(shard_move, 82, SHARD_MOVE_FIELDS)                                                           \
     X(shard_stage, 83, SHARD_STAGE_FIELDS)                                                         \
     X(shard_install, 84, SHARD_INSTALL_FIELDS)                                                     \
     X(shard_pull, 85, SHARD_PULL_FIELDS)                                                           \
-    X(shard_piece, 86, SHARD_PIECE_FIELDS)
+    X(shard_piece, 86, SHARD_PIECE_FIELDS)                                                         \
+    X(session_get, 87, SESSION_GET_FIELDS)                                                         \
+    X(config_get, 88, CONFIG_GET_FIELDS)                                                           \
+    X(config_preview, 89, CONFIG_CHANGE_FIELDS)                                                    \
+    X(config_reply, 90, CONFIG_REPLY_FIELDS)

@@ -9,7 +9,6 @@
 #include "cluster/base/clock.h"
 #include "cluster/client/wire.h"
 
-#define PROTOCOL  1
 #define READ_MIN  KIB(64)
 #define REST_MAX  KIB(256) /* buffer of an idle wire: the largest read of the kernel fits */
 #define ADDRS_MAX 4
@@ -245,7 +244,7 @@ static int exchange_hellos(struct wire *w, uint64_t cluster, uint32_t node,
                            enum hello_purpose purpose, uint64_t deadline_ns,
                            struct client_cancel *cancel, struct errmsg *msg)
 {
-    struct msg_hello ours = {.protocol = PROTOCOL,
+    struct msg_hello ours = {.protocol = HELLO_PROTOCOL,
                              .cluster = cluster,
                              .purpose = (uint8_t)purpose,
                              .software = bytes_str("raftfs")};
@@ -263,9 +262,9 @@ static int exchange_hellos(struct wire *w, uint64_t cluster, uint32_t node,
         return errmsg_set(msg, r, "hello: %s", r == -ERR_TLS ? tls_reason(w->tls) : err_text(r));
     if (f.type != MSG_hello || dec_hello(f.body, &a, &theirs) < 0)
         return errmsg_set(msg, -ERR_INVALID, "does not answer like a raftfsd");
-    if (theirs.protocol != PROTOCOL)
+    if (theirs.protocol != HELLO_PROTOCOL)
         return errmsg_set(msg, -ERR_FORMAT, "speaks protocol %u, this program %u", theirs.protocol,
-                          PROTOCOL);
+                          HELLO_PROTOCOL);
     if (theirs.cluster != cluster || theirs.node != node)
         return errmsg_set(msg, -ERR_WRONG_CLUSTER,
                           "node n%u of cluster %016llx answers there, not n%u of %016llx",

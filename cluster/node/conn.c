@@ -95,7 +95,7 @@ static void say_hello(struct conn *c)
 {
     struct node *n = c->node;
     struct msg_hello hello = {
-        .protocol = NODE_PROTOCOL,
+        .protocol = HELLO_PROTOCOL,
         .cluster = n->config.cluster,
         .node = n->config.id,
         .incarnation = n->config.incarnation,

@@ -19,9 +19,6 @@
 #include "cluster/raft/raft.h"
 #include "cluster/store/wal.h"
 
-/* Of the protocol that hello names; FRAME_VERSION is the framing's. */
-#define NODE_PROTOCOL 1
-
 /* Requests of one connection that wait here: four sessions' windows (a mount has one session). */
 #define CONN_REQUESTS_MAX (SESSION_WINDOW * 4)
 /* Bodies of all waiting requests (reads and WAITs; proposals are bounded by the raft core). */

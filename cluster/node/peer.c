@@ -271,9 +271,9 @@ static void link_up(struct peer *p, struct conn *c)
 int peer_greet(struct conn *c, const struct msg_hello *h, struct errmsg *msg)
 {
     struct node *n = c->node;
-    if (h->protocol != NODE_PROTOCOL)
+    if (h->protocol != HELLO_PROTOCOL)
         return errmsg_set(msg, -ERR_FORMAT, "speaks protocol %u, this node %d", h->protocol,
-                          NODE_PROTOCOL);
+                          HELLO_PROTOCOL);
     if (h->cluster != n->config.cluster && (h->node != 0 || h->cluster != 0))
         return errmsg_set(msg, -ERR_WRONG_CLUSTER,
                           "belongs to cluster %016" G_GINT64_MODIFIER

@@ -388,7 +388,7 @@ struct net_conn *net_user_dial(struct sim *s, struct net_user *u, unsigned node)
 void net_user_hello(struct net_conn *nc, enum hello_purpose purpose)
 {
     struct msg_hello hello = {
-        .protocol = NODE_PROTOCOL, .cluster = SIM_CLUSTER, .purpose = (uint8_t)purpose};
+        .protocol = HELLO_PROTOCOL, .cluster = SIM_CLUSTER, .purpose = (uint8_t)purpose};
     struct enc e = {0};
     FRAME(&e, hello, 0, &hello);
     nc->net->ops->send(nc, enc_view(&e));

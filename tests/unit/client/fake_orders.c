@@ -78,8 +78,10 @@ static struct fake *create(unsigned nodes, unsigned in_conf, bool tls)
                                f->dir, f->dir);
     }
     for (unsigned i = 0; i < nodes; i++) {
-        f->nodes[i] = (struct fake_node){
-            .id = i + 1, .hello_cluster = FAKE_CLUSTER, .hello_node = i + 1, .hello_protocol = 1};
+        f->nodes[i] = (struct fake_node){.id = i + 1,
+                                         .hello_cluster = FAKE_CLUSTER,
+                                         .hello_node = i + 1,
+                                         .hello_protocol = HELLO_PROTOCOL};
         (tls ? listen_tls : listen_unix)(f, &f->nodes[i], i < in_conf ? conf : unsaid);
     }
     f->conf = t_path(f->dir, "client.conf");

@@ -119,7 +119,7 @@ TEST(a_failed_probe_says_why_for_each_node)
 {
     struct errmsg msg;
     fake_stop(x.fake, 1);
-    fake_identity(x.fake, 2, FAKE_CLUSTER, 5, 1);
+    fake_identity(x.fake, 2, FAKE_CLUSTER, 5, HELLO_PROTOCOL);
     fake_tell(x.fake, 3, 1);
     T_ERR(ERR_UNREACHABLE, client_probe(x.client, 1000, &msg));
     T_CONTAINS(msg.text, "node n1 at unix:");
@@ -132,12 +132,12 @@ TEST(what_no_waiting_cures_is_said_at_once)
 {
     struct errmsg msg;
     for (uint32_t node = 1; node <= 3; node++)
-        fake_identity(x.fake, node, FAKE_CLUSTER + 1, node, 1);
+        fake_identity(x.fake, node, FAKE_CLUSTER + 1, node, HELLO_PROTOCOL);
     T_ERR(ERR_WRONG_CLUSTER, client_probe(x.client, 1000000, &msg));
     for (uint32_t node = 1; node <= 3; node++)
-        fake_identity(x.fake, node, FAKE_CLUSTER, node, 2);
+        fake_identity(x.fake, node, FAKE_CLUSTER, node, HELLO_PROTOCOL + 1);
     T_ERR(ERR_FORMAT, client_probe(x.client, 1000000, &msg));
-    T_CONTAINS(msg.text, "speaks protocol 2");
+    T_CONTAINS(msg.text, "speaks protocol 3");
 }
 
 TEST(a_leader_that_joined_after_the_conf_was_written_is_found)

@@ -81,13 +81,13 @@ TEST(a_node_of_another_name_is_not_talked_to)
 {
     struct errmsg msg;
     fake_restart(x.fake, 1);
-    fake_identity(x.fake, 1, FAKE_CLUSTER, 2, 1);
+    fake_identity(x.fake, 1, FAKE_CLUSTER, 2, HELLO_PROTOCOL);
     T_ERR(ERR_TIMEOUT, get_key(x.client, 50, NULL));
     T_ERR(ERR_WRONG_CLUSTER, client_probe(x.client, 50, &msg));
     T_CONTAINS(msg.text, "node n2 of cluster");
-    fake_identity(x.fake, 1, FAKE_CLUSTER + 1, 1, 1);
+    fake_identity(x.fake, 1, FAKE_CLUSTER + 1, 1, HELLO_PROTOCOL);
     T_ERR(ERR_WRONG_CLUSTER, client_probe(x.client, 50, &msg));
-    fake_identity(x.fake, 1, FAKE_CLUSTER, 1, 1);
+    fake_identity(x.fake, 1, FAKE_CLUSTER, 1, HELLO_PROTOCOL);
     T_OK(get_key(x.client, 0, NULL));
 }
 

@@ -469,7 +469,7 @@ static struct test_client *greet(struct cluster *c, unsigned id, const struct ne
                                  enum hello_purpose purpose)
 {
     struct test_client *k = client_raw(c, id, peer);
-    struct msg_hello hello = {.protocol = 1, .cluster = CLUSTER_ID, .purpose = (uint8_t)purpose};
+    struct msg_hello hello = {.protocol = HELLO_PROTOCOL, .cluster = CLUSTER_ID, .purpose = (uint8_t)purpose};
     struct enc e = {0};
     FRAME(&e, hello, 0, &hello);
     client_send(k, &e);

@@ -25,7 +25,7 @@ static const struct net_peer a_client = {ROLE_CLIENT, 0, false, -1, "client"};
 TEST(a_hello_of_another_cluster_or_protocol_is_refused)
 {
     struct cluster *c = one();
-    struct msg_hello hello = {.protocol = 1, .cluster = CLUSTER_ID};
+    struct msg_hello hello = {.protocol = HELLO_PROTOCOL, .cluster = CLUSTER_ID};
     assert_true(let_in(c, &a_client, &hello));
     hello.cluster = CLUSTER_ID + 1;
     assert_false(let_in(c, &a_client, &hello));
@@ -40,7 +40,7 @@ TEST(a_node_must_be_what_its_certificate_says)
     struct cluster *c = cluster_create(&(struct cluster_options){.n = 3});
     struct net_peer node2 = {ROLE_NODE, 2, false, -1, "node"};
     struct msg_hello hello = {
-        .protocol = 1, .cluster = CLUSTER_ID, .node = 2, .incarnation = 200 + 1};
+        .protocol = HELLO_PROTOCOL, .cluster = CLUSTER_ID, .node = 2, .incarnation = 200 + 1};
     cluster_kill(c, 2);
     cluster_run(c, 5);
     assert_true(let_in(c, &node2, &hello));
@@ -58,7 +58,7 @@ TEST(a_node_with_a_certificate_that_is_not_known_as_a_member_is_a_guest)
 {
     struct cluster *c = cluster_create(&(struct cluster_options){.n = 3});
     struct net_peer node8 = {ROLE_NODE, 8, false, -1, "node"};
-    struct msg_hello hello = {.protocol = 1, .cluster = CLUSTER_ID, .node = 8, .incarnation = 801};
+    struct msg_hello hello = {.protocol = HELLO_PROTOCOL, .cluster = CLUSTER_ID, .node = 8, .incarnation = 801};
     struct msg_locate locate = {.shard = 1};
     struct msg_locate_reply reply;
     assert_true(let_in(c, &node8, &hello));
@@ -218,7 +218,7 @@ TEST(random_messages_of_a_member_end_no_process)
     EVENTUALLY(c, cluster_leader(c) == 1 || cluster_leader(c) == 3);
     const struct net_peer node2 = {ROLE_NODE, 2, false, -1, "node"};
     const struct msg_hello hello = {
-        .protocol = 1, .cluster = CLUSTER_ID, .node = 2, .incarnation = 201};
+        .protocol = HELLO_PROTOCOL, .cluster = CLUSTER_ID, .node = 2, .incarnation = 201};
     struct enc e = {0};
     struct test_client *k = client_raw(c, 1, &node2);
     FRAME(&e, hello, 0, &hello);
