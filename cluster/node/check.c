@@ -136,7 +136,7 @@ int checks_start(struct conn *c, uint64_t id, const struct msg_check *m)
     if (!g)
         return -ERR_NOT_FOUND;
     if (!group_is_leader(g)) {
-        conn_answer_status(c->node, c->token, id, -ERR_NOT_LEADER, group_hint(g), NULL);
+        conn_answer_leader(c->node, c->token, id, -ERR_NOT_LEADER, g->gid, group_hint(g), NULL);
         return 0;
     }
     struct request *r = request_create(c->node, c, id, 0, BYTES_NONE);

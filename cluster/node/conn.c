@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cluster/node/conn.h"
+#include "cluster/node/ask.h"
 #include "cluster/node/peer.h"
 #include "cluster/node/serve.h"
 #include "cluster/node/snapshot.h"
@@ -46,6 +47,18 @@ struct conn *conn_dial(struct node *n, struct peer *p, enum hello_purpose purpos
     return c;
 }
 
+struct conn *conn_to_self(struct node *n)
+{
+    struct conn *c = conn_create(n);
+    c->self = c->greeted = true;
+    c->role = ROLE_NODE;
+    c->peer = arena_zalloc(&n->memory, sizeof(*c->peer));
+    c->peer->id = n->config.id;
+    c->peer->address = "";
+    g_strlcpy(c->text, "itself", sizeof(c->text));
+    return c;
+}
+
 struct conn *conn_find(struct node *n, uint64_t token)
 {
     struct conn *c = g_hash_table_lookup(n->conns, &token);
@@ -54,6 +67,10 @@ struct conn *conn_find(struct node *n, uint64_t token)
 
 int conn_send(struct conn *c, struct bytes frame)
 {
+    if (c->self) {
+        asks_to_self(c->node, frame);
+        return 0;
+    }
     if (c->closing || !c->net)
         return -ERR_CLOSED;
     return c->net->net->ops->send(c->net, frame);
@@ -61,6 +78,7 @@ int conn_send(struct conn *c, struct bytes frame)
 
 void conn_close(struct conn *c, enum log_level level, const char *why)
 {
+    ASSERT(!c->self);
     if (c->closing)
         return;
     c->closing = true;
@@ -74,16 +92,23 @@ void conn_answer(struct node *n, uint64_t token, struct bytes frame)
     if (!c)
         return;
     int err = conn_send(c, frame);
-    if (err < 0 && err != -ERR_CLOSED)
+    if (err < 0 && err != -ERR_CLOSED && !c->peer)
         conn_close(c, LOG_WARN, "it does not read its answers");
 }
 
 void conn_answer_status(struct node *n, uint64_t token, uint64_t id, int err, uint32_t leader,
                         const char *detail)
 {
+    conn_answer_leader(n, token, id, err, 0, leader, detail);
+}
+
+void conn_answer_leader(struct node *n, uint64_t token, uint64_t id, int err, uint32_t gid,
+                        uint32_t leader, const char *detail)
+{
     struct msg_status m = {
         .status = (uint16_t)(err < 0 ? -err : err),
         .leader = leader,
+        .gid = gid,
         .detail = bytes_str(detail ? detail : ""),
     };
     CONN_ANSWER(n, token, status, id, &m);

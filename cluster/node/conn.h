@@ -25,6 +25,7 @@ struct conn {
     bool read_only;
     char text[120]; /* for messages */
     bool dialed, greeted, closing;
+    bool self;           /* no net: what is sent comes to asks_to_self */
     uint8_t purpose;     /* enum hello_purpose */
     bool read_anywhere;  /* a client that asks any node for its reads */
     struct peer *peer;   /* the member at the other end (dialed: whom we expect); NULL: a client */
@@ -41,13 +42,20 @@ void conns_tick(struct node *n);   /* ends those that never said hello */
 struct conn *conn_dial(struct node *n, struct peer *p, enum hello_purpose purpose);
 struct conn *conn_find(struct node *n, uint64_t token); /* NULL: gone, closing or not greeted */
 
+/* The node's connection with itself, as of a member (ask.h). */
+struct conn *conn_to_self(struct node *n);
+
 /* -ERR_BUSY: over the queue's bound, not sent. -ERR_CLOSED. */
 int conn_send(struct conn *c, struct bytes frame);
-/* An answer to a client whose queue is full ends the connection: it would wait for ever. Nothing
+/* An answer to a client whose queue is full ends the connection: it would wait for ever; a member
+ * asks again. Nothing
  * happens if it is gone. */
 void conn_answer(struct node *n, uint64_t token, struct bytes frame);
 void conn_answer_status(struct node *n, uint64_t token, uint64_t id, int err, uint32_t leader,
                         const char *detail);
+/* The same; leader leads group gid, as far as is known here. */
+void conn_answer_leader(struct node *n, uint64_t token, uint64_t id, int err, uint32_t gid,
+                        uint32_t leader, const char *detail);
 void conn_close(struct conn *c, enum log_level level, const char *why);
 
 #define CONN_ANSWER(n, token, name, id, m)                                                         \

@@ -390,6 +390,8 @@ void group_step(struct group *g, const struct raft_msg *m)
 void group_propose(struct group *g, enum kv_command cmd, struct bytes body, struct request *r)
 {
     struct node *n = g->node;
+    if (r)
+        r->gid = g->gid;
     raft_index index;
     raft_term term;
     struct buf *data = kv_command(cmd, body);
@@ -414,6 +416,7 @@ void group_propose(struct group *g, enum kv_command cmd, struct bytes body, stru
 
 void group_read(struct group *g, struct request *r)
 {
+    r->gid = g->gid;
     if (!group_is_leader(g) && !(r->anywhere && group_follows(g))) {
         request_fail(r, -ERR_NOT_LEADER, group_hint(g), NULL);
         return;

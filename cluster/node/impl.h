@@ -21,6 +21,8 @@
 
 /* Requests of one connection that wait here: four sessions' windows (a mount has one session). */
 #define CONN_REQUESTS_MAX (SESSION_WINDOW * 4)
+/* Of a member's link, which carries what many groups and clients ask. */
+#define LINK_REQUESTS_MAX 8192
 /* Bodies of all waiting requests (reads and WAITs; proposals are bounded by the raft core). */
 #define REQUEST_BYTES_MAX MIB(64)
 /* One ready's share of committed entries: larger ones make the round's other work late. */
@@ -31,6 +33,7 @@
 #define HOUSE_TICKS (1000 / TICK_MS)
 #define TICKS(ms)   (((uint64_t)(ms) + TICK_MS - 1) / TICK_MS)
 
+struct asks;
 struct conn;
 struct group;
 struct peer;
@@ -51,6 +54,11 @@ struct node_counters {
 struct log_ticket {
     struct group *group;
     uint64_t ticket;
+};
+
+/* Who was said to lead a group that has no replica here (route.h); gid 0: a free place. */
+struct known_leader {
+    uint32_t gid, node;
 };
 
 struct node {
@@ -90,6 +98,9 @@ struct node {
     struct disk_file *members_file; /* members.c: a write is under way */
     bool members_dirty;
 
+    struct known_leader leaders[GROUPS_MAX];
+    struct asks *asks; /* ask.h */
+
     GHashTable *conns; /* token -> struct conn */
     GQueue conn_list;  /* the same, in the order in which they came */
     uint64_t last_token;
@@ -124,5 +135,3 @@ bool node_log_overdue(const struct node *n);
 void node_log_ticket(struct node *n, struct group *g, uint64_t ticket);
 
 struct group *node_group(struct node *n, uint32_t gid); /* NULL: no replica here */
-/* The group that owns the shard, NULL if the shard does not exist. Group 0 owns all for now. */
-struct group *node_shard_group(struct node *n, uint16_t shard);

@@ -22,6 +22,7 @@ static void refuse(struct group *g, struct request *r, raft_id to, int err)
 
 void move_leader(struct group *g, struct request *r, raft_id to)
 {
+    r->gid = g->gid;
     if (!group_is_leader(g)) {
         request_fail(r, -ERR_NOT_LEADER, group_hint(g), NULL);
         return;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The process: what it opens at start, the round over all groups, the one log write, time. */
+#include "cluster/node/ask.h"
 #include "cluster/node/beat.h"
 #include "cluster/node/compact.h"
 #include "cluster/node/conn.h"
@@ -157,6 +158,7 @@ int node_create(const struct node_config *config, const struct node_env *env, st
     n->free_bytes = SPACE_UNKNOWN; /* until the first look */
     n->starting = true;            /* nothing that completes later is begun */
     conns_init(n);
+    asks_init(n);
     err = peers_init(n, msg);
     if (err == 0)
         err = make_dirs(n, msg);
@@ -189,6 +191,7 @@ void node_destroy(struct node *n)
     if (n->members_file)
         n->env.disk->ops->close(n->members_file);
     conns_finish(n);
+    asks_finish(n);
     g_array_free(n->gathered, TRUE);
     g_array_free(n->submitted, TRUE);
     enc_finish(&n->out);
@@ -204,11 +207,6 @@ const struct net_handler *node_net_handler(struct node *n)
 }
 
 /* --- groups ----------------------------------------------------------------------------------- */
-
-struct group *node_shard_group(struct node *n, uint16_t shard)
-{
-    return shard < n->config.shards ? node_group(n, 0) : NULL;
-}
 
 bool node_group_status(struct node *n, uint32_t gid, struct raft_status *ret)
 {
@@ -321,6 +319,7 @@ void node_round(struct node *n)
         if (!log_deliver(n))
             return;
     }
+    asks_deliver(n);
     GPtrArray *turn = table_turn(n);
     each(turn, group_collect);
     beats_send(n);
@@ -343,7 +342,7 @@ bool node_has_work(const struct node *n)
         return true;
     if (n->starting)
         return false;
-    return n->beat_due || table_have_work(n);
+    return n->beat_due || asks_have_work(n) || table_have_work(n);
 }
 
 /* --- time ------------------------------------------------------------------------------------- */
@@ -384,6 +383,7 @@ void node_tick(struct node *n)
         place_tick(n);
         n->beat_due |= beat_is_due(n);
         table_each(n, group_tick);
+        asks_tick(n);
     }
     leave_tick(n);
     peers_tick(n);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cluster/node/peer.h"
+#include "cluster/node/ask.h"
 #include "cluster/node/conn.h"
 #include "cluster/node/members.h"
 #include "cluster/node/membership.h"
@@ -325,6 +326,7 @@ void peer_closed(struct conn *c)
         p->link = NULL;
         p->missed_at = n->now;
         beat_drop(p);
+        asks_link_down(n, p->id);
     }
     if (p->dialing == c) {
         p->dialing = NULL;

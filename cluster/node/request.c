@@ -4,7 +4,8 @@
 struct request *request_create(struct node *n, struct conn *c, uint64_t id, unsigned type,
                                struct bytes body)
 {
-    if (c && (c->n_requests >= CONN_REQUESTS_MAX || n->request_bytes + body.n > REQUEST_BYTES_MAX))
+    unsigned most = c && c->peer ? LINK_REQUESTS_MAX : CONN_REQUESTS_MAX;
+    if (c && (c->n_requests >= most || n->request_bytes + body.n > REQUEST_BYTES_MAX))
         return NULL;
     struct request *r = g_new0(struct request, 1);
     r->node = n;
@@ -44,6 +45,6 @@ void request_answer(struct request *r, unsigned type, struct bytes body)
 
 void request_fail(struct request *r, int err, uint32_t leader, const char *detail)
 {
-    conn_answer_status(r->node, r->token, r->id, err, leader, detail);
+    conn_answer_leader(r->node, r->token, r->id, err, r->gid, leader, detail);
     request_destroy(r);
 }

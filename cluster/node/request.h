@@ -14,6 +14,7 @@ struct request {
     struct node *node;
     uint64_t token, id;
     unsigned type;
+    uint32_t gid;     /* of the group that it was given to */
     bool anywhere;    /* a read that a node which follows may serve */
     struct buf *body; /* encoded message; NULL for a proposal, whose bytes are in the log */
 };

@@ -7,6 +7,9 @@
 #include "cluster/node/membership.h"
 #include "cluster/node/peer.h"
 #include "cluster/node/place.h"
+#include "cluster/node/command.h"
+#include "cluster/node/route.h"
+#include "cluster/node/ask.h"
 #include "cluster/node/request.h"
 #include "cluster/node/session.h"
 #include "cluster/node/snapshot.h"
@@ -25,7 +28,7 @@
 
 static void answer_not_leader(struct conn *c, uint64_t id, const struct group *g)
 {
-    conn_answer_status(c->node, c->token, id, -ERR_NOT_LEADER, group_hint(g), NULL);
+    conn_answer_leader(c->node, c->token, id, -ERR_NOT_LEADER, g->gid, group_hint(g), NULL);
 }
 
 /* Parks the request for a read point. */
@@ -57,14 +60,21 @@ static struct group *session_group(struct conn *c)
 
 /* --- transactions ----------------------------------------------------------------------------- */
 
-/* The shard of the first key; kv_check refuses a transaction whose keys this group does not own. */
-static struct group *txn_group(struct node *n, const struct msg_txn *t)
+/* The shard that decides where a transaction goes: the lowest that is written, which also keeps the
+ * result (DESIGN 3.2), else that of the first key. False: no key has one. */
+static bool txn_shard(const struct msg_txn *t, unsigned *ret)
 {
     struct bytes key = t->n_writes     ? t->writes[0].key
                        : t->n_reads    ? t->reads[0].key
                        : t->n_compares ? t->compares[0].key
                                        : BYTES_NONE;
-    return key.n < 2 ? NULL : node_shard_group(n, get_be16(key.p));
+    if (key.n < 2)
+        return false;
+    *ret = get_be16(key.p);
+    for (uint32_t i = 1; i < t->n_writes; i++)
+        if (t->writes[i].key.n >= 2)
+            *ret = MIN(*ret, get_be16(t->writes[i].key.p));
+    return true;
 }
 
 static bool only_deletes(const struct msg_txn *t)
@@ -82,9 +92,12 @@ static int serve_txn(struct conn *c, uint64_t id, struct bytes body)
     struct bytes known;
     if (dec_txn(body, &n->scratch, &t) < 0)
         return MALFORMED;
-    struct group *g = txn_group(n, &t);
-    if (!g)
+    unsigned shard;
+    if (!txn_shard(&t, &shard) || shard >= n->config.shards)
         return -ERR_INVALID;
+    struct group *g = route_shard_group(n, shard);
+    if (!g)
+        return -ERR_WRONG_GROUP;
     if (t.n_writes > 0 && c->read_only)
         return -ERR_DENIED;
     int err = kv_check(g->kv, &t);
@@ -143,9 +156,12 @@ static int serve_wait(struct conn *c, uint64_t id, struct bytes body)
         return MALFORMED;
     if (m.key.n < 2 || m.key.n > KEY_MAX)
         return -ERR_INVALID;
-    struct group *g = node_shard_group(n, get_be16(m.key.p));
-    if (!g)
+    unsigned shard = get_be16(m.key.p);
+    if (shard >= n->config.shards)
         return -ERR_INVALID;
+    struct group *g = route_shard_group(n, shard);
+    if (!g)
+        return -ERR_WRONG_GROUP;
     return read_later(c, g, id, MSG_wait, body);
 }
 
@@ -415,6 +431,7 @@ static const struct service services[] = {
     {MSG_group_create, MAY(ROLE_ADMIN), false, on_group_create},
     {MSG_groups, ANYONE, false, on_groups},
     {MSG_raft_wire, MAY(ROLE_NODE), true, on_raft},
+    {MSG_group_command, MAY(ROLE_NODE), true, serve_group_command},
     {MSG_beat, MAY(ROLE_NODE), true, on_beat},
     {MSG_snap_chunk, MAY(ROLE_NODE), true, on_snap_chunk},
     {MSG_snap_ack, MAY(ROLE_NODE), true, on_snap_ack},
@@ -440,6 +457,8 @@ static void serve_other(struct conn *c, unsigned type, uint64_t id, struct bytes
 void serve_frame(struct conn *c, unsigned type, uint64_t id, struct bytes body)
 {
     const struct service *s = find_service(type);
+    if (!s && c->peer && asks_answer(c, type, id, body))
+        return;
     if (!s && type != MSG_status) {
         serve_other(c, type, id, body);
         return;

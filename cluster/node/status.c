@@ -3,6 +3,7 @@
 #include "cluster/node/group.h"
 #include "cluster/node/membership.h"
 #include "cluster/node/peer.h"
+#include "cluster/node/route.h"
 #include "cluster/node/serve.h"
 #include "cluster/node/snapshot.h"
 #include "cluster/node/space.h"
@@ -11,18 +12,26 @@
 void serve_locate(struct conn *c, uint64_t id, const struct msg_locate *m)
 {
     struct node *n = c->node;
-    struct group *g = node_shard_group(n, m->shard);
-    if (!g) {
+    uint32_t gid = 0, next = 0;
+    if (m->shard != LOCATE_GROUP_0 && !route_shard(n, m->shard, &gid, &next)) {
         conn_answer_status(n, c->token, id, -ERR_INVALID, 0, "no such shard");
         return;
     }
     struct msg_locate_reply reply = {
-        .gid = g->gid,
-        .leader = group_hint(g),
+        .gid = gid,
+        .next = next,
+        .leader = route_leader(n, gid),
         .shards = n->config.shards,
+        .members = arena_array(&n->scratch, VOTERS_MAX, sizeof(*reply.members)),
         .n_nodes = n->n_peers + 1,
         .nodes = arena_array(&n->scratch, n->n_peers + 1, sizeof(*reply.nodes)),
     };
+    while (reply.n_members < VOTERS_MAX) {
+        uint32_t member = route_member(n, gid, reply.n_members);
+        if (member == 0 || (reply.n_members > 0 && member == reply.members[0].node))
+            break;
+        reply.members[reply.n_members++].node = member;
+    }
     for (unsigned i = 0; i <= n->n_peers; i++) {
         const char *address;
         reply.nodes[i].node = peer_nth(n, i, &address);

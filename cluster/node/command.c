@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cluster/node/command.h"
+#include "cluster/node/group.h"
+#include "cluster/node/request.h"
+
+static bool for_members(unsigned cmd)
+{
+    switch (cmd) {
+    case KV_CMD_PREPARE:
+    case KV_CMD_OUTCOME:
+    case KV_CMD_FORGET:
+    case KV_CMD_MOVE_BEGIN:
+    case KV_CMD_MOVE_CLOSE:
+    case KV_CMD_MOVE_FREEZE:
+    case KV_CMD_MOVE_DELETE:
+    case KV_CMD_SESSION_SET:
+    case KV_CMD_MOVED:
+        return true;
+    default:
+        return false;
+    }
+}
+
+int serve_group_command(struct conn *c, uint64_t id, struct bytes body)
+{
+    struct node *n = c->node;
+    struct msg_group_command m;
+    if (dec_group_command(body, &n->scratch, &m) < 0 || !for_members(m.cmd))
+        return -ERR_INVALID;
+    struct group *g = node_group(n, m.gid);
+    if (!g) {
+        conn_answer_leader(n, c->token, id, -ERR_NOT_LEADER, m.gid, 0, NULL);
+        return 0;
+    }
+    /* Before its own term's first entry is applied its state is not the group's. */
+    if (!group_is_leader(g) || !g->leading) {
+        conn_answer_leader(n, c->token, id, -ERR_NOT_LEADER, g->gid, group_hint(g), NULL);
+        return 0;
+    }
+    struct request *r = request_create(n, c, id, 0, BYTES_NONE);
+    if (!r)
+        return -ERR_BUSY;
+    group_propose(g, (enum kv_command)m.cmd, m.body, r);
+    return 0;
+}
