@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cluster/node/ask.h"
 #include "cluster/node/peer.h"
+#include "cluster/node/request.h"
 #include "cluster/node/route.h"
 #include "cluster/node/serve.h"
 
@@ -17,6 +18,7 @@ struct ask {
     struct buf *body;
     uint64_t send_at, deadline; /* ticks */
     unsigned tries;
+    bool once; /* ask_self */
     ask_done *done;
     void *ctx;
 };
@@ -141,6 +143,28 @@ uint64_t ask_command(struct node *n, uint32_t gid, enum kv_command cmd, bool wai
     return ask_group(n, gid, MSG_group_command, enc_view(&e), timeout_ms, done, ctx);
 }
 
+struct request *ask_self(struct node *n, ask_done *done, void *ctx)
+{
+    struct asks *s = n->asks;
+    struct request *r = request_create(n, s->self, s->last + 1, 0, BYTES_NONE);
+    if (!r)
+        return NULL;
+    struct ask *a = g_new0(struct ask, 1);
+    *a = (struct ask){
+        .name = ++s->last,
+        .node = n->config.id,
+        .send_at = UINT64_MAX,
+        .deadline = UINT64_MAX,
+        .once = true,
+        .done = done,
+        .ctx = ctx,
+    };
+    a->sent_id = a->name;
+    g_hash_table_insert(s->all, &a->name, a);
+    g_hash_table_insert(s->sent, &a->sent_id, a);
+    return r;
+}
+
 void ask_drop(struct node *n, uint64_t ask)
 {
     struct asks *s = n->asks;
@@ -180,10 +204,13 @@ bool asks_answer(struct conn *c, unsigned type, uint64_t id, struct bytes body)
     if (!a || a->node != c->peer->id)
         return false;
     if (type != MSG_status) {
-        route_learn(n, a->gid, a->node);
+        if (!a->once)
+            route_learn(n, a->gid, a->node);
         finish(n, a, 0, type, body);
     } else if (dec_status(body, &n->scratch, &m) < 0) {
         finish(n, a, -ERR_INVALID, 0, BYTES_NONE);
+    } else if (a->once) {
+        finish(n, a, -(int)m.status, type, body);
     } else if (m.status == ERR_NOT_LEADER || m.status == ERR_STOPPED) {
         look_elsewhere(n, a, &m);
     } else {

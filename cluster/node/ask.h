@@ -32,6 +32,9 @@ uint64_t ask_group(struct node *n, uint32_t gid, unsigned type, struct bytes bod
 /* The same for a command of cluster/kv, which the leader logs. wait: see GROUP_COMMAND. */
 uint64_t ask_command(struct node *n, uint32_t gid, enum kv_command cmd, bool wait,
                      struct bytes body, unsigned timeout_ms, ask_done *done, void *ctx);
+/* A request of the node's own: whoever holds it answers it as any other, and done hears that. It is
+ * neither repeated nor bounded in time. NULL: too many. */
+struct request *ask_self(struct node *n, ask_done *done, void *ctx);
 /* done will not be called. 0 or one that is over: nothing happens. */
 void ask_drop(struct node *n, uint64_t ask);
 

@@ -2,6 +2,7 @@
 /* A replica's life: what it finds on disk at start, its clock, the requests it takes. */
 #include "cluster/node/group.h"
 #include "cluster/node/check.h"
+#include "cluster/node/coordinate.h"
 #include "cluster/node/damage.h"
 #include "cluster/node/table.h"
 #include "cluster/node/move.h"
@@ -204,6 +205,7 @@ int group_open(struct node *n, uint32_t gid, const struct wal_group *w, struct g
     g->waits = waits_create(g);
     g->sessions = sessions_create(g);
     g->checks = checks_create(g);
+    g->coordinator = coordinator_create(g);
     int err = group_open_state(g, msg);
     if (err == -ERR_CORRUPT || (err == 0 && damage_noted(g)))
         err = damage_drop_store(g, msg);
@@ -260,6 +262,7 @@ void group_destroy(struct group *g)
     waits_destroy(g->waits);
     sessions_destroy(g->sessions);
     checks_destroy(g->checks);
+    coordinator_destroy(g->coordinator);
     raft_destroy(g->raft);
     group_close_state(g);
     g_queue_clear_full(&g->marks, g_free);
@@ -323,6 +326,7 @@ void group_tick(struct group *g)
     waits_tick(g->waits);
     snapshots_tick(g);
     checks_tick(g->checks);
+    coordinator_tick(g->coordinator);
     if (group_has_work(g))
         group_touch(g);
 }
@@ -333,6 +337,7 @@ void group_house(struct group *g)
     if (g->gid == 0 && !g->store_full)
         sessions_house(g->sessions);
     met_propose(g);
+    participant_house(g->coordinator);
     if (group_has_work(g))
         group_touch(g);
 }
@@ -387,7 +392,7 @@ void group_step(struct group *g, const struct raft_msg *m)
     group_touch(g);
 }
 
-void group_propose(struct group *g, enum kv_command cmd, struct bytes body, struct request *r)
+int group_propose(struct group *g, enum kv_command cmd, struct bytes body, struct request *r)
 {
     struct node *n = g->node;
     if (r)
@@ -403,15 +408,16 @@ void group_propose(struct group *g, enum kv_command cmd, struct bytes body, stru
         n->counters.refused++;
         if (r)
             request_fail(r, err, group_hint(g), NULL);
-        return;
+        return err;
     }
     n->counters.proposals++;
     group_touch(g);
     if (!r)
-        return;
+        return 0;
     struct proposal *p = g_new0(struct proposal, 1);
     *p = (struct proposal){index, term, r};
     g_queue_push_tail(&g->proposals, p);
+    return 0;
 }
 
 void group_read(struct group *g, struct request *r)

@@ -23,6 +23,7 @@
 struct wait_table;
 struct snap_recv;
 struct checkpoint;
+struct coordinator;
 struct session_clock;
 struct checks;
 struct member_change;
@@ -93,6 +94,7 @@ struct group {
     uint64_t last_read_ctx;
     struct wait_table *waits;
     struct session_clock *sessions;
+    struct coordinator *coordinator;
     struct checks *checks;
 
     /* Flush and compaction. */
@@ -139,8 +141,9 @@ bool group_hands_over(const struct group *g); /* its leadership, just now */
 raft_id group_hint(const struct group *g);    /* whom to ask instead, 0 unknown */
 bool group_follows(const struct group *g);    /* a leader that it could ask for a read point */
 
-/* Both take the request over; it is answered now or later. */
-void group_propose(struct group *g, enum kv_command cmd, struct bytes body, struct request *r);
+/* Both take the request over; it is answered now or later. An error of group_propose: it was
+ * answered, and nothing was logged. */
+int group_propose(struct group *g, enum kv_command cmd, struct bytes body, struct request *r);
 /* Waits for a read point, then serve_read gets it. Of r->anywhere also at a node that follows. */
 void group_read(struct group *g, struct request *r);
 /* True: what was just read under it may be answered. False: the lease ended meanwhile, and the

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A replica's part of a round: take what the core wants, apply, answer (group.h). */
 #include "cluster/node/compact.h"
+#include "cluster/node/coordinate.h"
 #include "cluster/node/damage.h"
 #include "cluster/node/group.h"
 #include "cluster/node/table.h"
@@ -74,6 +75,7 @@ void group_yield(struct group *g)
     set_leading(g, false);
     g->group_asked = 0;
     g->met_asked = 0;
+    coordinator_yield(g->coordinator);
     group_fail_requests(g, -ERR_NOT_LEADER);
     snapshots_stop(g);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cluster/node/serve.h"
 #include "cluster/node/check.h"
+#include "cluster/node/coordinate.h"
 #include "cluster/node/damage.h"
 #include "cluster/node/table.h"
 #include "cluster/node/move.h"
@@ -125,6 +126,8 @@ static int serve_txn(struct conn *c, uint64_t id, struct bytes body)
     }
     if (space_paused(n) || (space_refuses(n) && !only_deletes(&t)))
         return group_hands_over(g) ? -ERR_BUSY : -ERR_NO_SPACE;
+    if (!kv_serves(g->kv, &t))
+        return g->leading ? coordinate(c, id, g, &t, body) : -ERR_BUSY;
     return propose(c, g, id, KV_CMD_TXN, body);
 }
 
@@ -368,6 +371,18 @@ static int on_raft(struct conn *c, uint64_t id, struct bytes body)
     return 0;
 }
 
+static int on_txn_ask(struct conn *c, uint64_t id, struct bytes body)
+{
+    struct msg_txn_ask m;
+    if (dec_txn_ask(body, &c->node->scratch, &m) < 0)
+        return MALFORMED;
+    struct group *g = node_group(c->node, m.gid);
+    if (g)
+        return read_later(c, g, id, MSG_txn_ask, body);
+    conn_answer_leader(c->node, c->token, id, -ERR_NOT_LEADER, m.gid, 0, NULL);
+    return 0;
+}
+
 static int on_beat(struct conn *c, uint64_t id, struct bytes body)
 {
     struct node *n = c->node;
@@ -431,6 +446,7 @@ static const struct service services[] = {
     {MSG_group_create, MAY(ROLE_ADMIN), false, on_group_create},
     {MSG_groups, ANYONE, false, on_groups},
     {MSG_raft_wire, MAY(ROLE_NODE), true, on_raft},
+    {MSG_txn_ask, MAY(ROLE_NODE), true, on_txn_ask},
     {MSG_group_command, MAY(ROLE_NODE), true, serve_group_command},
     {MSG_beat, MAY(ROLE_NODE), true, on_beat},
     {MSG_snap_chunk, MAY(ROLE_NODE), true, on_snap_chunk},
@@ -493,6 +509,9 @@ void serve_read(struct group *g, struct request *r, const struct raft_read *read
         return;
     case MSG_wait:
         wait_enter(g->waits, r, read);
+        return;
+    case MSG_txn_ask:
+        read_txn_ask(g, r, read);
         return;
     case MSG_keepalive:
         read_keepalive(g, r, read);
