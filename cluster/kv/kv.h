@@ -52,7 +52,7 @@ enum kv_command {
     KV_CMD_MOVE_BEGIN = 8,    /* msg_shard_move, at the old owner; so are CLOSE, FREEZE, DELETE */
     KV_CMD_MOVE_CLOSE = 9,
     KV_CMD_MOVE_FREEZE = 10,
-    KV_CMD_MOVE_DELETE = 11,  /* again until the shard is FOREIGN */
+    KV_CMD_MOVE_DELETE = 11,  /* answered BUSY: again, there is more */
     KV_CMD_MOVE_STAGE = 12,   /* msg_shard_stage, at the new owner */
     KV_CMD_MOVE_INSTALL = 13, /* msg_shard_install, at the new owner */
     KV_CMD_CHECK = 16,        /* no message: keep a view of this state, changes nothing */

@@ -2,7 +2,8 @@
 /*
  * move.c - the steps of a shard that moves (shards.h): BEGIN, CLOSE, FREEZE and DELETE at the group
  * that gives it away, STAGE and INSTALL at the one that takes it. Each names the configuration that
- * it serves. A step that was done already is answered 0 again, and changes nothing.
+ * it serves. A step that was done already is answered 0 again, and changes nothing. BUSY: the step is
+ * to be sent again; of FREEZE, for prepared transactions hold locks; of DELETE, for there is more.
  */
 #include "cluster/kv/apply.h"
 
@@ -178,7 +179,7 @@ int apply_move_delete(struct kv *kv, const struct kv_entry *e, struct bytes in,
         return err;
     forget_caches(kv, m.shard);
     set_state(kv, e, m.shard, all ? SHARD_FOREIGN : SHARD_DELETING);
-    return apply_status(kv, e, sink, 0);
+    return apply_status(kv, e, sink, all ? 0 : -ERR_BUSY);
 }
 
 /* --- the new owner ---------------------------------------------------------------------------- */

@@ -261,6 +261,17 @@ unsigned kvc_install(struct kvc *c, unsigned group, unsigned shard, uint64_t num
     return kvc_status(c, group, KV_CMD_MOVE_INSTALL, &e);
 }
 
+void kvc_delete(struct kvc *c, unsigned from, unsigned to, unsigned shard, uint64_t num)
+{
+    unsigned status;
+
+    do {
+        status = kvc_step(c, from, KV_CMD_MOVE_DELETE, shard, num, to);
+        assert_int_equal(status,
+                         kv_shard(c->g[from].kv, shard)->state == SHARD_FOREIGN ? 0 : ERR_BUSY);
+    } while (status);
+}
+
 void kvc_move(struct kvc *c, unsigned from, unsigned to, unsigned shard, uint64_t num)
 {
     assert_int_equal(kvc_step(c, from, KV_CMD_MOVE_BEGIN, shard, num, to), 0);
@@ -270,8 +281,7 @@ void kvc_move(struct kvc *c, unsigned from, unsigned to, unsigned shard, uint64_
     while (kv_shard(c->g[to].kv, shard)->cursor.n)
         T_OK(kvc_stage(c, from, to, shard, num));
     assert_int_equal(kvc_install(c, to, shard, num), 0);
-    while (kv_shard(c->g[from].kv, shard)->state != SHARD_FOREIGN)
-        assert_int_equal(kvc_step(c, from, KV_CMD_MOVE_DELETE, shard, num, to), 0);
+    kvc_delete(c, from, to, shard, num);
 }
 
 /* --- transactions ----------------------------------------------------------------------------- */

@@ -76,6 +76,8 @@ unsigned kvc_step(struct kvc *c, unsigned group, enum kv_command cmd, unsigned s
  * error, or the status. */
 int kvc_stage(struct kvc *c, unsigned from, unsigned to, unsigned shard, uint64_t num);
 unsigned kvc_install(struct kvc *c, unsigned group, unsigned shard, uint64_t num);
+/* Until all is gone; each answer but the last says that there is more. */
+void kvc_delete(struct kvc *c, unsigned from, unsigned to, unsigned shard, uint64_t num);
 /* From begin to end. */
 void kvc_move(struct kvc *c, unsigned from, unsigned to, unsigned shard, uint64_t num);
 /* Who owns it, by the groups' own states; -1: nobody serves it. */
