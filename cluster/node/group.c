@@ -14,6 +14,7 @@
 #include "cluster/node/request.h"
 #include "cluster/node/session.h"
 #include "cluster/node/snapshot.h"
+#include "cluster/node/take.h"
 #include "cluster/node/wait.h"
 
 /* --- start ------------------------------------------------------------------------------------ */
@@ -206,6 +207,7 @@ int group_open(struct node *n, uint32_t gid, const struct wal_group *w, struct g
     g->sessions = sessions_create(g);
     g->checks = checks_create(g);
     g->coordinator = coordinator_create(g);
+    g->takes = takes_create(g);
     int err = group_open_state(g, msg);
     if (err == -ERR_CORRUPT || (err == 0 && damage_noted(g)))
         err = damage_drop_store(g, msg);
@@ -263,6 +265,7 @@ void group_destroy(struct group *g)
     sessions_destroy(g->sessions);
     checks_destroy(g->checks);
     coordinator_destroy(g->coordinator);
+    takes_destroy(g->takes);
     raft_destroy(g->raft);
     group_close_state(g);
     g_queue_clear_full(&g->marks, g_free);
@@ -327,6 +330,7 @@ void group_tick(struct group *g)
     snapshots_tick(g);
     checks_tick(g->checks);
     coordinator_tick(g->coordinator);
+    takes_tick(g->takes);
     if (group_has_work(g))
         group_touch(g);
 }

@@ -24,6 +24,7 @@ struct wait_table;
 struct snap_recv;
 struct checkpoint;
 struct coordinator;
+struct takes;
 struct session_clock;
 struct checks;
 struct member_change;
@@ -95,6 +96,7 @@ struct group {
     struct wait_table *waits;
     struct session_clock *sessions;
     struct coordinator *coordinator;
+    struct takes *takes;
     struct checks *checks;
 
     /* Flush and compaction. */

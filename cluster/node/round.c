@@ -12,6 +12,7 @@
 #include "cluster/node/serve.h"
 #include "cluster/node/session.h"
 #include "cluster/node/snapshot.h"
+#include "cluster/node/take.h"
 #include "cluster/node/wait.h"
 
 /* --- collect ---------------------------------------------------------------------------------- */
@@ -76,6 +77,7 @@ void group_yield(struct group *g)
     g->group_asked = 0;
     g->met_asked = 0;
     coordinator_yield(g->coordinator);
+    takes_yield(g->takes);
     group_fail_requests(g, -ERR_NOT_LEADER);
     snapshots_stop(g);
 }
@@ -211,6 +213,12 @@ static void on_changed(void *ctx, struct bytes key, uint64_t version)
     wait_changed(g->waits, key);
 }
 
+static void on_shard(void *ctx, unsigned shard)
+{
+    struct group *g = ctx;
+    wait_shard_changed(g->waits, shard);
+}
+
 int group_apply_to_state(struct group *g, const struct raft_entry *e, unsigned n,
                          const struct kv_sink *sink, uint64_t *ret_payload)
 {
@@ -241,7 +249,8 @@ int group_apply_to_state(struct group *g, const struct raft_entry *e, unsigned n
 
 static void apply_entries(struct group *g)
 {
-    const struct kv_sink sink = {.reply = on_reply, .changed = on_changed, .ctx = g};
+    const struct kv_sink sink = {
+        .reply = on_reply, .changed = on_changed, .shard = on_shard, .ctx = g};
     raft_index first = g->to_apply[0].index;
     uint64_t payload;
     int err = group_apply_to_state(g, g->to_apply, g->n_to_apply, &sink, &payload);

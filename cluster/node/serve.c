@@ -15,6 +15,7 @@
 #include "cluster/node/session.h"
 #include "cluster/node/snapshot.h"
 #include "cluster/node/space.h"
+#include "cluster/node/take.h"
 #include "cluster/node/wait.h"
 #include "cluster/node/wire.h"
 
@@ -447,6 +448,7 @@ static const struct service services[] = {
     {MSG_groups, ANYONE, false, on_groups},
     {MSG_raft_wire, MAY(ROLE_NODE), true, on_raft},
     {MSG_txn_ask, MAY(ROLE_NODE), true, on_txn_ask},
+    {MSG_shard_pull, MAY(ROLE_NODE), true, serve_shard_pull},
     {MSG_group_command, MAY(ROLE_NODE), true, serve_group_command},
     {MSG_beat, MAY(ROLE_NODE), true, on_beat},
     {MSG_snap_chunk, MAY(ROLE_NODE), true, on_snap_chunk},
@@ -512,6 +514,9 @@ void serve_read(struct group *g, struct request *r, const struct raft_read *read
         return;
     case MSG_txn_ask:
         read_txn_ask(g, r, read);
+        return;
+    case MSG_shard_pull:
+        read_shard_pull(g, r, read);
         return;
     case MSG_keepalive:
         read_keepalive(g, r, read);

@@ -156,6 +156,17 @@ void wait_changed(struct wait_table *w, struct bytes key)
     }
 }
 
+void wait_shard_changed(struct wait_table *w, unsigned shard)
+{
+    for (GList *l = w->all.head; l; l = l->next) {
+        struct waiter *waiter = l->data;
+        if (get_be16(waiter->key.p) != shard || waiter->due)
+            continue;
+        g_ptr_array_add(w->due, waiter);
+        waiter->due = true;
+    }
+}
+
 void waits_serve(struct wait_table *w)
 {
     /* Answering never marks: no new ones come while this runs. */

@@ -18,6 +18,8 @@ void waits_destroy(struct wait_table *w);
 void wait_enter(struct wait_table *w, struct request *r, const struct raft_read *read);
 /* From kv's sink: only marks; the state is between two entries. */
 void wait_changed(struct wait_table *w, struct bytes key);
+/* Also from the sink: the shard is served from here on, or no longer. */
+void wait_shard_changed(struct wait_table *w, unsigned shard);
 /* After an apply: answers the marked ones. */
 void waits_serve(struct wait_table *w);
 void waits_tick(struct wait_table *w);

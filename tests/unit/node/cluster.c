@@ -386,21 +386,33 @@ void cluster_cut_off(struct cluster *c, unsigned id, bool cut)
             cluster_cut(c, id, i, cut);
 }
 
+/* False: nothing was left to do. */
+static bool run_round(struct cluster *c)
+{
+    bool busy = false;
+    deliver(c);
+    for (unsigned i = 0; i < c->n; i++) {
+        struct node *n = c->nodes[i].node;
+        if (!n || !node_has_work(n))
+            continue;
+        busy = true;
+        node_round(n);
+    }
+    return busy || !g_queue_is_empty(&c->events);
+}
+
+bool cluster_rounds(struct cluster *c, unsigned rounds)
+{
+    while (rounds > 0 && run_round(c))
+        rounds--;
+    return rounds == 0;
+}
+
 static void settle(struct cluster *c)
 {
-    for (unsigned guard = 0; guard < 10000; guard++) {
-        bool busy = false;
-        deliver(c);
-        for (unsigned i = 0; i < c->n; i++) {
-            struct node *n = c->nodes[i].node;
-            if (!n || !node_has_work(n))
-                continue;
-            busy = true;
-            node_round(n);
-        }
-        if (!busy && g_queue_is_empty(&c->events))
+    for (unsigned guard = 0; guard < 10000; guard++)
+        if (!run_round(c))
             return;
-    }
     fail_msg("the nodes never come to rest");
 }
 
@@ -412,14 +424,19 @@ static void end_removed(struct cluster *c)
             cluster_kill(c, i + 1);
 }
 
+void cluster_tick(struct cluster *c)
+{
+    c->now++;
+    for (unsigned i = 0; i < c->n; i++)
+        if (c->nodes[i].node)
+            node_tick(c->nodes[i].node);
+}
+
 void cluster_run(struct cluster *c, unsigned ticks)
 {
     settle(c);
     for (unsigned k = 0; k < ticks; k++) {
-        c->now++;
-        for (unsigned i = 0; i < c->n; i++)
-            if (c->nodes[i].node)
-                node_tick(c->nodes[i].node);
+        cluster_tick(c);
         settle(c);
         end_removed(c);
     }
@@ -469,7 +486,8 @@ static struct test_client *greet(struct cluster *c, unsigned id, const struct ne
                                  enum hello_purpose purpose)
 {
     struct test_client *k = client_raw(c, id, peer);
-    struct msg_hello hello = {.protocol = HELLO_PROTOCOL, .cluster = CLUSTER_ID, .purpose = (uint8_t)purpose};
+    struct msg_hello hello = {
+        .protocol = HELLO_PROTOCOL, .cluster = CLUSTER_ID, .purpose = (uint8_t)purpose};
     struct enc e = {0};
     FRAME(&e, hello, 0, &hello);
     client_send(k, &e);

@@ -77,6 +77,9 @@ void cluster_hold_syncs(struct cluster *c, unsigned id, bool hold);
 void cluster_fill_disk(struct cluster *c, unsigned id, bool full);
 void cluster_cut(struct cluster *c, unsigned a, unsigned b, bool cut);
 void cluster_cut_off(struct cluster *c, unsigned id, bool cut);
+/* So many rounds of each node, without a tick; false: there was less to do. */
+bool cluster_rounds(struct cluster *c, unsigned rounds);
+void cluster_tick(struct cluster *c); /* and nothing else */
 void cluster_run(struct cluster *c, unsigned ticks);
 unsigned cluster_leader(struct cluster *c); /* that may serve, of the highest term; 0: none */
 struct raft_status cluster_status(struct cluster *c, unsigned id);
