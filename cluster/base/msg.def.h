@@ -254,13 +254,11 @@ enum config_op { CONFIG_JOIN = 1, CONFIG_LEAVE = 2, CONFIG_MOVE = 3, CONFIG_REBA
 /* Between members. COMMAND: the leader of group gid logs this command (kv.h) and answers as it does,
  * or says who leads; wait 1: one that meets a lock waits for a while instead of being BUSY. TXN_ASK:
  * the leader of the coordinator group tells what became of an attempt (fate: enum txn_fate, PREPARED
- * while it is under way), and which txids of it are over. SESSION_GET: group 0's leader answers with
- * a SESSION_SET. */
+ * while it is under way), and which txids of it are over. */
 #define GROUP_COMMAND_FIELDS(F, L) F(U32, gid) F(U8, cmd) F(U8, wait) F(BYTES, body)
 #define TXN_ASK_FIELDS(F, L)       F(U32, gid) F(U64, term) F(U64, n)
 #define TXN_FATE_FIELDS(F, L)                                                                      \
     F(U16, status) F(U8, fate) F(U64, time) F(U64, below_term) F(U64, below_n)
-#define SESSION_GET_FIELDS(F, L)   F(U8, unused)
 /* The configuration of this number, CONFIG_LATEST: the newest; or (PREVIEW) the one that a change
  * would make, which is not made. owners: the gid of each shard; pending: shards that are on their way
  * to it, and the group each comes from. Asked of the leader of group 0. */
@@ -340,7 +338,6 @@ enum config_op { CONFIG_JOIN = 1, CONFIG_LEAVE = 2, CONFIG_MOVE = 3, CONFIG_REBA
     X(shard_install, 84, SHARD_INSTALL_FIELDS)                                                     \
     X(shard_pull, 85, SHARD_PULL_FIELDS)                                                           \
     X(shard_piece, 86, SHARD_PIECE_FIELDS)                                                         \
-    X(session_get, 87, SESSION_GET_FIELDS)                                                         \
     X(config_get, 88, CONFIG_GET_FIELDS)                                                           \
     X(config_preview, 89, CONFIG_CHANGE_FIELDS)                                                    \
     X(config_reply, 90, CONFIG_REPLY_FIELDS)

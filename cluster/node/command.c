@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cluster/node/command.h"
+#include "cluster/node/fence.h"
 #include "cluster/node/group.h"
 #include "cluster/node/request.h"
 
@@ -21,6 +22,18 @@ static bool for_members(unsigned cmd)
     }
 }
 
+/* 0: of nobody. */
+static uint64_t client_of(struct node *n, const struct msg_group_command *m)
+{
+    struct msg_prepare prepare;
+    struct msg_txn part;
+    if (m->gid == 0 || m->cmd != KV_CMD_PREPARE ||
+        dec_prepare(m->body, &n->scratch, &prepare) < 0 ||
+        dec_txn(prepare.part, &n->scratch, &part) < 0)
+        return 0;
+    return part.client;
+}
+
 int serve_group_command(struct conn *c, uint64_t id, struct bytes body)
 {
     struct node *n = c->node;
@@ -37,6 +50,8 @@ int serve_group_command(struct conn *c, uint64_t id, struct bytes body)
         conn_answer_leader(n, c->token, id, -ERR_NOT_LEADER, g->gid, group_hint(g), NULL);
         return 0;
     }
+    if (fence_awaits(g, c, id, MSG_group_command, body, client_of(n, &m)))
+        return 0;
     struct request *r = request_create(n, c, id, 0, BYTES_NONE);
     if (!r)
         return -ERR_BUSY;

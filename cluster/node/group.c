@@ -4,6 +4,7 @@
 #include "cluster/node/check.h"
 #include "cluster/node/coordinate.h"
 #include "cluster/node/damage.h"
+#include "cluster/node/fence.h"
 #include "cluster/node/table.h"
 #include "cluster/node/move.h"
 #include "cluster/node/membership.h"
@@ -208,6 +209,7 @@ int group_open(struct node *n, uint32_t gid, const struct wal_group *w, struct g
     g->checks = checks_create(g);
     g->coordinator = coordinator_create(g);
     g->takes = takes_create(g);
+    g->fence = fence_create(g);
     int err = group_open_state(g, msg);
     if (err == -ERR_CORRUPT || (err == 0 && damage_noted(g)))
         err = damage_drop_store(g, msg);
@@ -266,6 +268,7 @@ void group_destroy(struct group *g)
     checks_destroy(g->checks);
     coordinator_destroy(g->coordinator);
     takes_destroy(g->takes);
+    fence_destroy(g->fence);
     raft_destroy(g->raft);
     group_close_state(g);
     g_queue_clear_full(&g->marks, g_free);
@@ -331,6 +334,7 @@ void group_tick(struct group *g)
     checks_tick(g->checks);
     coordinator_tick(g->coordinator);
     takes_tick(g->takes);
+    fence_tick(g->fence);
     if (group_has_work(g))
         group_touch(g);
 }
@@ -342,6 +346,7 @@ void group_house(struct group *g)
         sessions_house(g->sessions);
     met_propose(g);
     participant_house(g->coordinator);
+    fence_house(g->fence);
     if (group_has_work(g))
         group_touch(g);
 }

@@ -25,6 +25,7 @@ struct snap_recv;
 struct checkpoint;
 struct coordinator;
 struct takes;
+struct fence;
 struct session_clock;
 struct checks;
 struct member_change;
@@ -97,6 +98,7 @@ struct group {
     struct session_clock *sessions;
     struct coordinator *coordinator;
     struct takes *takes;
+    struct fence *fence;
     struct checks *checks;
 
     /* Flush and compaction. */

@@ -3,6 +3,7 @@
 #include "cluster/node/compact.h"
 #include "cluster/node/coordinate.h"
 #include "cluster/node/damage.h"
+#include "cluster/node/fence.h"
 #include "cluster/node/group.h"
 #include "cluster/node/table.h"
 #include "cluster/node/membership.h"
@@ -78,6 +79,7 @@ void group_yield(struct group *g)
     g->met_asked = 0;
     coordinator_yield(g->coordinator);
     takes_yield(g->takes);
+    fence_yield(g->fence);
     group_fail_requests(g, -ERR_NOT_LEADER);
     snapshots_stop(g);
 }

@@ -3,6 +3,7 @@
 #include "cluster/node/check.h"
 #include "cluster/node/coordinate.h"
 #include "cluster/node/damage.h"
+#include "cluster/node/fence.h"
 #include "cluster/node/table.h"
 #include "cluster/node/move.h"
 #include "cluster/node/membership.h"
@@ -116,6 +117,8 @@ static int serve_txn(struct conn *c, uint64_t id, struct bytes body)
         return 0;
     }
     session_heard(g->sessions, t.client);
+    if (fence_awaits(g, c, id, MSG_txn, body, t.client))
+        return 0;
     /* A kept result is final, so it needs no read point. */
     if (g->leading && kv_result(g->kv, &t, &n->scratch, &known)) {
         enc_reset(&n->out);

@@ -22,30 +22,27 @@ unsigned multi_leader(struct cluster *c, unsigned gid)
     return leader;
 }
 
-static void make_group(struct cluster *c, unsigned gid)
+void multi_make(struct cluster *c, unsigned gid, const char *nodes)
 {
-    struct group_member members[3];
+    struct group_member members[8];
     struct msg_group_create m = {.gid = gid, .members = members};
     struct msg_status s;
-    while (m.n_members < MIN(c->n, 3u)) {
-        members[m.n_members].node = m.n_members + 1;
-        m.n_members++;
-    }
+    for (; *nodes; nodes++)
+        members[m.n_members++].node = (uint32_t)(*nodes - '0');
     EVENTUALLY(c, cluster_leader(c) != 0);
     struct test_client *k = client_connect(c, cluster_leader(c), ROLE_ADMIN, false);
     struct frame f = client_wait(k, CLIENT_ASK(k, group_create, &m));
     T_OK(dec_status(f.body, &c->arena, &s));
     assert_int_equal(s.status, 0);
     client_hang_up(k);
+    EVENTUALLY(c, multi_leader(c, gid) != 0);
 }
 
 struct cluster *multi_serving(unsigned n, unsigned n_groups)
 {
     struct cluster *c = cluster_create(&(struct cluster_options){.n = n});
     for (unsigned gid = 1; gid <= n_groups; gid++)
-        make_group(c, gid);
-    for (unsigned gid = 1; gid <= n_groups; gid++)
-        EVENTUALLY(c, multi_leader(c, gid) != 0);
+        multi_make(c, gid, "123");
     return c;
 }
 
@@ -94,6 +91,7 @@ enum shard_state multi_state(struct cluster *c, unsigned gid, unsigned shard)
 unsigned multi_owner(struct cluster *c, unsigned shard)
 {
     unsigned owner = UINT32_MAX;
+    EVENTUALLY(c, state(c, 0) != NULL);
     for (unsigned gid = 0; gid < 8; gid++) {
         if (gid > 0 && !kv_group(state(c, 0), gid))
             continue;
@@ -105,6 +103,19 @@ unsigned multi_owner(struct cluster *c, unsigned shard)
     }
     assert_int_not_equal(owner, UINT32_MAX);
     return owner;
+}
+
+size_t multi_fencing(struct cluster *c)
+{
+    const struct kv *kv = state(c, 0);
+    uint64_t newest;
+    return kv ? kv_fencing(kv, &newest) : SIZE_MAX;
+}
+
+uint64_t multi_applied(struct cluster *c, unsigned gid)
+{
+    EVENTUALLY(c, state(c, gid) != NULL);
+    return replica(c, multi_leader(c, gid), gid)->applied;
 }
 
 bool multi_moving(struct cluster *c, unsigned shard)
@@ -195,6 +206,19 @@ const char *multi_get(struct cluster *c, unsigned shard, const char *name)
         return NULL;
     struct bytes v = reply.reads[0].value;
     return arena_printf(&c->arena, "%.*s", (int)v.n, (const char *)v.p);
+}
+
+unsigned multi_close(struct cluster *c, uint64_t client)
+{
+    const struct msg_session_close m = {client};
+    struct msg_session_reply reply;
+    EVENTUALLY(c, cluster_leader(c) != 0);
+    struct test_client *k = client_connect(c, cluster_leader(c), ROLE_CLIENT, false);
+    struct frame f = client_wait(k, CLIENT_ASK(k, session_close, &m));
+    assert_int_equal(f.type, MSG_session_reply);
+    T_OK(dec_session_reply(f.body, &c->arena, &reply));
+    client_hang_up(k);
+    return reply.status;
 }
 
 uint64_t multi_session(struct cluster *c)

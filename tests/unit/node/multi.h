@@ -8,9 +8,11 @@
 #include "cluster/kv/kv.h"
 #include "tests/unit/node/cluster.h"
 
-/* n nodes; groups 1 to n_groups with replicas on nodes 1, 2, 3 (or all, if fewer). All have a
- * leader; group 0 still owns every shard. */
+/* n nodes; groups 1 to n_groups with replicas on nodes 1, 2 and 3. All have a leader; group 0 still
+ * owns every shard. */
 struct cluster *multi_serving(unsigned n, unsigned n_groups);
+/* One more, on the nodes "124". */
+void multi_make(struct cluster *c, unsigned gid, const char *nodes);
 /* The node that leads the group and may serve; 0: nobody. */
 unsigned multi_leader(struct cluster *c, unsigned gid);
 /* Proposes the change, from the latest configuration, when no other is under way; on return it was
@@ -19,6 +21,11 @@ unsigned multi_leader(struct cluster *c, unsigned gid);
 void multi_change(struct cluster *c, enum config_op op, unsigned shard, const char *gids);
 /* No shard is on its way; also where nobody leads: not yet. */
 bool multi_settled(struct cluster *c);
+/* Sessions that have ended, and that some group may still take for alive, as group 0's leader
+ * knows; SIZE_MAX: nobody leads it. */
+size_t multi_fencing(struct cluster *c);
+/* Entries applied by the group's leader. */
+uint64_t multi_applied(struct cluster *c, unsigned gid);
 /* It has begun to leave group 0. */
 bool multi_moving(struct cluster *c, unsigned shard);
 /* As the leader of the group has applied it. */
@@ -36,3 +43,4 @@ unsigned multi_put(struct cluster *c, uint64_t client, uint64_t seq, unsigned sh
 /* The value as text; NULL: there is none. */
 const char *multi_get(struct cluster *c, unsigned shard, const char *name);
 uint64_t multi_session(struct cluster *c);
+unsigned multi_close(struct cluster *c, uint64_t client);
