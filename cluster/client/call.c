@@ -3,8 +3,10 @@
  * call.c - one request until it is answered.
  *
  * The request goes to the node thought to lead. NOT_LEADER with a hint goes straight there; without
- * one, and when a node fails, the next node is asked, with a back-off once all were. The frame
- * never changes, so whoever executes it sees the same (client, seq).
+ * one, and when a node fails, the next node is asked, with a back-off once all were. WRONG_GROUP,
+ * of a shard that moves, is asked again where the node says that it lies or goes to, after a pause,
+ * for as long as it takes. The frame never changes, so whoever executes it sees the same (client,
+ * seq).
  *
  * Two failures are told apart from a node's failing. A connection that lay idle and turns out
  * closed says that the node was restarted some time ago: the same node is asked again at once on a
@@ -20,6 +22,7 @@ struct client_call *call_create(struct client *c, unsigned expect)
     struct client_call *call = g_new0(struct client_call, 1);
 
     call->owner = c;
+    call->shard = LOCATE_GROUP_0;
     call->expect = expect;
     call->kind = CALL_LARGE;
     call->answer_max = FRAME_BODY_MAX;
@@ -33,7 +36,8 @@ struct client_call *call_create(struct client *c, unsigned expect)
 
 void call_aim(struct client *c, struct client_call *call)
 {
-    int leader = pool_find(c, __atomic_load_n(&c->leader, __ATOMIC_RELAXED));
+    call->group = leader_group(c, call);
+    int leader = pool_find(c, __atomic_load_n(&call->group->leader, __ATOMIC_RELAXED));
     int nearest = call->anywhere ? nearest_node(c) : -1;
 
     call->anywhere = nearest >= 0;
@@ -60,14 +64,17 @@ unsigned call_status(const struct client_call *call)
     return dec_u16(&d); /* every answer begins with it, receive_frame has looked */
 }
 
-static uint32_t leader_hint(const struct client_call *call)
+/* Who leads the group that has the call's shard, as this answer says; 0: it does not. */
+static uint32_t leader_hint(struct client *c, struct client_call *call)
 {
-    struct dec d = dec_of(buf_bytes(call->reply));
+    struct arena a CLEANUP(arena_finish) = {0};
+    struct msg_status m;
 
-    if (call->reply_type != MSG_status)
+    if (call->reply_type != MSG_status || dec_status(buf_bytes(call->reply), &a, &m) < 0)
         return 0;
-    (void)dec_u16(&d);
-    return dec_u32(&d);
+    if (m.status == ERR_NOT_LEADER)
+        leader_learn_group(c, call, m.gid);
+    return m.leader;
 }
 
 static void count_retry(struct client *c)
@@ -97,7 +104,7 @@ static void leave_nearest(struct client *c, struct client_call *call)
 static int next_node(struct client *c, struct client_call *call, uint64_t deadline_ns,
                      struct client_cancel *cancel)
 {
-    leader_doubt(c, c->nodes[call->node].id);
+    leader_doubt(call->group, c->nodes[call->node].id);
     call->node = (call->node + 1) % client_known(c);
     if (++call->tried < client_known(c))
         return 0;
@@ -161,7 +168,7 @@ static int receive(struct client *c, struct client_call *call, uint64_t deadline
         int r = receive_frame(c, call, ask ? MIN(until_ns, call->hearsay_ns) : until_ns, cancel);
         if (r != -ERR_TIMEOUT || deadline_over(until_ns))
             return r;
-        r = leader_elsewhere(c, call->node, until_ns, cancel, &other);
+        r = leader_elsewhere(c, call, until_ns, cancel, &other);
         if (r < 0)
             return r;
         call->hearsay_ns = clock_mono_ns() + call->patience_ms * UINT64_C(500000);
@@ -201,6 +208,34 @@ static int recover(struct client *c, struct client_call *call, int err, uint64_t
     return next_node(c, call, deadline_ns, cancel);
 }
 
+/* The group that was asked does not have the shard (any more, or not yet). */
+static int try_other_group(struct client *c, struct client_call *call, uint64_t deadline_ns,
+                           struct client_cancel *cancel)
+{
+    int r = back_off(call, deadline_ns, cancel);
+
+    if (r == 0)
+        r = leader_of_other_group(c, call, deadline_ns, cancel);
+    if (r == -ERR_CANCELED || deadline_over(deadline_ns))
+        return r == -ERR_CANCELED ? r : -ERR_TIMEOUT;
+    if (r < 0)
+        return next_node(c, call, deadline_ns, cancel);
+    call_aim(c, call);
+    return 0;
+}
+
+/* Another node is to be asked. */
+static int follow_hint(struct client *c, struct client_call *call, int hint, uint64_t deadline_ns,
+                       struct client_cancel *cancel)
+{
+    if (hint < 0 || (unsigned)hint == call->node || call->tried >= client_known(c))
+        return next_node(c, call, deadline_ns, cancel);
+    leader_learn(call->group, c->nodes[hint].id);
+    call->node = (unsigned)hint;
+    call->tried++;
+    return 0;
+}
+
 /* What an answer means. 1: it is final; 0: to be sent again. */
 static int judge(struct client *c, struct client_call *call, uint64_t deadline_ns,
                  struct client_cancel *cancel)
@@ -210,10 +245,12 @@ static int judge(struct client *c, struct client_call *call, uint64_t deadline_n
 
     switch (status) {
     case ERR_NOT_LEADER:
-    case ERR_WRONG_GROUP:
     case ERR_STOPPED:
         leave_nearest(c, call);
-        hint = leader_named(c, leader_hint(call), call->node, deadline_ns, cancel);
+        hint = leader_named(c, leader_hint(c, call), call->node, deadline_ns, cancel);
+        break;
+    case ERR_WRONG_GROUP:
+        leave_nearest(c, call);
         break;
     case ERR_TIMEOUT:
         if (call->timeout_is_answer)
@@ -224,7 +261,7 @@ static int judge(struct client *c, struct client_call *call, uint64_t deadline_n
     case 0:
     case ERR_FAILED:
         if (!call->anywhere)
-            leader_learn(c, c->nodes[call->node].id);
+            leader_learn(call->group, c->nodes[call->node].id);
         else if (call->kind == CALL_SMALL)
             nearest_answered(c, call->node, clock_mono_ns() - call->sent_ns);
         return 1;
@@ -233,14 +270,11 @@ static int judge(struct client *c, struct client_call *call, uint64_t deadline_n
     }
     buf_unref(TAKE(call->reply));
     count_retry(c);
+    if (status == ERR_WRONG_GROUP)
+        return try_other_group(c, call, deadline_ns, cancel);
     if (status == ERR_BUSY || status == ERR_TIMEOUT)
         return back_off(call, deadline_ns, cancel);
-    if (hint < 0 || (unsigned)hint == call->node || call->tried >= client_known(c))
-        return next_node(c, call, deadline_ns, cancel);
-    leader_learn(c, c->nodes[hint].id);
-    call->node = (unsigned)hint;
-    call->tried++;
-    return 0;
+    return follow_hint(c, call, hint, deadline_ns, cancel);
 }
 
 void call_send(struct client *c, struct client_call *call, uint64_t deadline_ns,

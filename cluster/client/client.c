@@ -11,6 +11,7 @@ int client_create(const struct client_options *o, struct client **ret, struct er
     c->options = *o;
     c->name = g_strdup(o->name ? o->name : "client");
     c->keeper_cancel.fd = -1;
+    c->n_groups = 1; /* group 0 has every shard, until a node says otherwise */
     g_queue_init(&c->abandoned);
     pthread_mutex_init(&c->lock, NULL);
     pthread_condattr_init(&attr);
@@ -151,6 +152,20 @@ static int name_in_time(struct client *c, struct client_call *call, uint64_t dea
     return r < 0 ? r : encode(c, call);
 }
 
+/* The lowest that is written has the result and so decides, as at the nodes (DESIGN 3.2). */
+static uint16_t shard_of_txn(const struct msg_txn *m)
+{
+    struct bytes key = m->n_writes  ? m->writes[0].key
+                       : m->n_reads ? m->reads[0].key
+                                    : m->compares[0].key;
+    uint16_t shard = key.n >= 2 ? get_be16(key.p) : 0;
+
+    for (uint32_t i = 1; i < m->n_writes; i++)
+        if (m->writes[i].key.n >= 2)
+            shard = MIN(shard, get_be16(m->writes[i].key.p));
+    return shard;
+}
+
 static int start(struct client *c, struct txn *t, uint64_t deadline_ns,
                  struct client_cancel *cancel)
 {
@@ -161,8 +176,8 @@ static int start(struct client *c, struct txn *t, uint64_t deadline_ns,
 
     call->txn = t;
     call->anywhere = c->read_any && t->m.n_writes == 0;
-    if (call->anywhere)
-        call_aim(c, call);
+    call->shard = shard_of_txn(&t->m);
+    call_aim(c, call);
     buf_unref(TAKE(t->reply_buf));
     r = name_now(c, call);
     if (r < 0 && r != -ERR_BUSY)
@@ -248,6 +263,8 @@ int client_wait_key(struct client *c, struct txn *t, struct bytes key, uint64_t 
     call->timeout_is_answer = true;
     call->kind = CALL_WAIT;
     call->answer_max = VALUE_MAX + KIB(64);
+    call->shard = key.n >= 2 ? get_be16(key.p) : 0;
+    call_aim(c, call);
     txn_reset(t);
     FRAME(&call->frame, wait, call->ticket.id, &m);
     int r = call_run(c, call, deadline_in(call->attempt_ms), cancel);

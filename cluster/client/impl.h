@@ -8,7 +8,7 @@
  *   wire.c     one connection's bytes (wire.h)
  *   cancel.c   what ends a wait
  *   call.c     one request until it is answered: targets, retries, back-off
- *   leader.c   who leads, as the nodes say
+ *   leader.c   which group has a shard and who leads it, as the nodes say
  *   nearest.c  which node reads are asked of, where any will do
  *   session.c  the session, request numbers, the keeper thread
  *   client.c   the contract of client.h
@@ -40,7 +40,7 @@
  */
 #define PATIENCE_MS      500
 #define WAIT_PATIENCE_MS 2000
-#define HEARSAY_MS       250 /* for asking them all; one thread of the client at a time */
+#define HEARSAY_MS       250 /* for asking them all; one thread of the client and group at a time */
 
 /* By what they do to others on the same connection. */
 enum call_kind {
@@ -64,6 +64,12 @@ struct client_node {
     uint64_t avoid_ns;              /* atomic, see nearest.c: until then */
 };
 
+struct client_group {
+    uint32_t gid;
+    uint32_t leader;     /* atomic: node id, 0 unknown */
+    uint64_t hearsay_ns; /* atomic: when the nodes were last asked who leads */
+};
+
 struct client {
     struct client_options options;
     char *name;
@@ -74,12 +80,15 @@ struct client {
     /* Those of the conf, then members that others told of. Only added to: who reads n_nodes may
      * read so many ids and addresses. */
     struct client_node nodes[NODES_MAX];
-    unsigned n_nodes;          /* atomic, see client_known; written under lock */
-    uint16_t shards;           /* atomic; 0 until known */
-    uint32_t leader;           /* atomic: node id that leads group 0, 0 unknown */
+    unsigned n_nodes; /* atomic, see client_known; written under lock */
+    uint16_t shards;  /* atomic; 0 until known */
+    uint32_t
+        gids[SHARDS_MAX]; /* atomic each, by shard: the group that has it, as far as is known */
+    /* Those that were heard of; the first is group 0. Only added to, as nodes. */
+    struct client_group groups[GROUPS_MAX + 1];
+    unsigned n_groups;         /* atomic; written under lock */
     uint64_t next_request;     /* atomic: frame ids */
     uint64_t reads_any;        /* atomic: so many were asked of any node */
-    uint64_t hearsay_ns;       /* atomic: when the nodes were last asked who leads */
     struct client_stats stats; /* atomic each */
 
     pthread_mutex_t lock;
@@ -106,7 +115,9 @@ struct client_call {
     unsigned expect;      /* type of its answer; MSG_status may always come, 0: any */
     uint64_t client, seq; /* 0: not a write */
     bool timeout_is_answer;
-    bool anywhere; /* a read that is asked of the nearest node; not any more if that fails */
+    bool anywhere;  /* a read that is asked of the nearest node; not any more if that fails */
+    uint16_t shard; /* that decides which group it goes to; LOCATE_GROUP_0: group 0 itself */
+    struct client_group *group; /* that it was last aimed at */
     unsigned attempt_ms, patience_ms;
 
     unsigned node;  /* index of the node asked */
@@ -173,15 +184,24 @@ NODISCARD int call_ask(struct client *c, struct client_call *call, unsigned node
 unsigned call_status(const struct client_call *call);
 
 /* leader.c */
-/* 0: no other node than `node` (an index) is known to lead; 1: *ret leads. -ERR_CANCELED. */
-NODISCARD int leader_elsewhere(struct client *c, unsigned node, uint64_t deadline_ns,
+/* The group that the call goes to, as far as is known. */
+struct client_group *leader_group(struct client *c, const struct client_call *call);
+/* 0: no other node than the call's is known to lead its group; 1: *ret (an index) leads.
+ * -ERR_CANCELED. */
+NODISCARD int leader_elsewhere(struct client *c, struct client_call *call, uint64_t deadline_ns,
                                struct client_cancel *cancel, unsigned *ret);
-void leader_learn(struct client *c, uint32_t id); /* 0: unknown */
+/* The group refused the call's shard: asks the call's node where it is. -ERR_CANCELED; another
+ * error: it did not tell. */
+NODISCARD int leader_of_other_group(struct client *c, struct client_call *call,
+                                    uint64_t deadline_ns, struct client_cancel *cancel);
+/* The call's node said that the call's shard lies with this group. */
+void leader_learn_group(struct client *c, struct client_call *call, uint32_t gid);
+void leader_learn(struct client_group *g, uint32_t id); /* 0: unknown */
 /* The index of a node that `node` says leads, asking it for the address if that is not known yet;
  * -1: it does not tell. */
 int leader_named(struct client *c, uint32_t id, unsigned node, uint64_t deadline_ns,
                  struct client_cancel *cancel);
-void leader_doubt(struct client *c, uint32_t id); /* unknown, if it was this one */
+void leader_doubt(struct client_group *g, uint32_t id); /* unknown, if it was this one */
 
 /* How many nodes are known by now. */
 static inline unsigned client_known(const struct client *c)

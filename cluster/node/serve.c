@@ -34,6 +34,17 @@ static void answer_not_leader(struct conn *c, uint64_t id, const struct group *g
     conn_answer_leader(c->node, c->token, id, -ERR_NOT_LEADER, g->gid, group_hint(g), NULL);
 }
 
+/* No replica here: who leads the group that has the shard, as far as is known. */
+static int answer_elsewhere(struct conn *c, uint64_t id, unsigned shard)
+{
+    uint32_t gid, next;
+    if (!route_shard(c->node, shard, &gid, &next))
+        return -ERR_INVALID;
+    conn_answer_leader(c->node, c->token, id, -ERR_NOT_LEADER, gid, route_leader(c->node, gid),
+                       NULL);
+    return 0;
+}
+
 /* Parks the request for a read point. */
 static int read_later(struct conn *c, struct group *g, uint64_t id, unsigned type,
                       struct bytes body)
@@ -100,7 +111,7 @@ static int serve_txn(struct conn *c, uint64_t id, struct bytes body)
         return -ERR_INVALID;
     struct group *g = route_shard_group(n, shard);
     if (!g)
-        return -ERR_WRONG_GROUP;
+        return answer_elsewhere(c, id, shard);
     if (t.n_writes > 0 && c->read_only)
         return -ERR_DENIED;
     int err = kv_check(g->kv, &t);
@@ -168,7 +179,7 @@ static int serve_wait(struct conn *c, uint64_t id, struct bytes body)
         return -ERR_INVALID;
     struct group *g = route_shard_group(n, shard);
     if (!g)
-        return -ERR_WRONG_GROUP;
+        return answer_elsewhere(c, id, shard);
     return read_later(c, g, id, MSG_wait, body);
 }
 

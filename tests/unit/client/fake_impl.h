@@ -7,7 +7,12 @@
 #include "cluster/base/tls.h"
 #include "tests/unit/client/fake_node.h"
 
-#define NODES 3
+#define NODES  3
+#define GROUPS 4
+
+struct fake_shard {
+    uint32_t gid, next;
+};
 
 struct held {
     struct fake_conn *conn; /* NULL: it is gone */
@@ -51,8 +56,9 @@ struct fake {
     const char *dir, *conf;
     struct fake_node nodes[NODES];
     unsigned n_nodes;
-    bool tells; /* LOCATE lists the nodes */
-    uint32_t leader;
+    bool tells;                            /* LOCATE lists the nodes */
+    uint32_t leader, led[GROUPS];          /* group 0's; the others', by gid */
+    struct fake_shard shards[FAKE_SHARDS]; /* next other than gid: frozen */
     GPtrArray *conns, *held;
     GArray *seen;        /* struct fake_seen */
     GHashTable *results; /* "client.seq" -> struct buf, the request's body */

@@ -32,9 +32,10 @@ static void put_enc(struct fake_conn *c, struct enc *e)
     enc_finish(e);
 }
 
-static void put_status(struct fake_conn *c, uint64_t id, unsigned status, uint32_t leader)
+static void put_status(struct fake_conn *c, uint64_t id, unsigned status, uint32_t leader,
+                       uint32_t gid)
 {
-    struct msg_status m = {.status = (uint16_t)status, .leader = leader};
+    struct msg_status m = {.status = (uint16_t)status, .leader = leader, .gid = gid};
     struct enc e = {0};
     FRAME(&e, status, id, &m);
     put_enc(c, &e);
@@ -134,12 +135,38 @@ static void encode_answer(struct fake *f, struct enc *e, unsigned type, uint64_t
     }
 }
 
-static void put_locate(struct fake *f, struct fake_conn *c, uint64_t id)
+static uint32_t leader_of(const struct fake *f, uint32_t gid)
 {
+    return gid ? f->led[gid] : f->leader;
+}
+
+static const struct fake_shard *place_of(const struct fake *f, unsigned shard)
+{
+    static const struct fake_shard group_0;
+    return shard < FAKE_SHARDS ? &f->shards[shard] : &group_0;
+}
+
+/* Of its first key; what has none belongs to group 0. */
+static const struct fake_shard *place_of_request(const struct fake *f, const struct frame *in)
+{
+    struct arena a CLEANUP(arena_finish) = {0};
+    struct msg_txn m;
+    struct bytes key = BYTES_NONE;
+    if (in->type == MSG_txn && dec_txn(in->body, &a, &m) == 0)
+        key = m.n_writes ? m.writes[0].key : m.n_reads ? m.reads[0].key : BYTES_NONE;
+    return place_of(f, key.n >= 2 ? get_be16(key.p) : LOCATE_GROUP_0);
+}
+
+static void put_locate(struct fake *f, struct fake_conn *c, uint64_t id, unsigned shard)
+{
+    const struct fake_shard *place = place_of(f, shard);
     struct node_address nodes[NODES];
     char text[NODES][120];
-    struct msg_locate_reply m = {.shards = FAKE_SHARDS,
-                                 .leader = c->node->tell_set ? c->node->tell : f->leader};
+    struct msg_locate_reply m = {.gid = place->gid,
+                                 .next = place->next,
+                                 .shards = FAKE_SHARDS,
+                                 .leader =
+                                     c->node->tell_set ? c->node->tell : leader_of(f, place->gid)};
     struct enc e = {0};
     for (unsigned i = 0; f->tells && i < f->n_nodes; i++) {
         g_snprintf(text[i], sizeof(text[i]), "unix:%s/n%u", f->dir, f->nodes[i].id);
@@ -224,22 +251,31 @@ static void serve(struct fake *f, struct fake_conn *c, const struct frame *in)
 
     note(f, c, in);
     if (in->type == MSG_locate) {
-        put_locate(f, c, in->id);
+        struct arena a CLEANUP(arena_finish) = {0};
+        struct msg_locate m;
+        T_OK(dec_locate(in->body, &a, &m));
+        put_locate(f, c, in->id, m.shard);
         return;
     }
+    const struct fake_shard *place = place_of_request(f, in);
+    uint32_t leader = leader_of(f, place->gid);
     s = g_queue_pop_head(&c->node->script);
     enum fake_step step = s ? s->step : ANSWER;
-    uint32_t arg = s ? s->arg : f->leader;
+    uint32_t arg = s ? s->arg : leader;
     g_free(s);
-    if (step == ANSWER && in->type != MSG_node_status && c->node->id != f->leader &&
-        !(c->anywhere && f->leader && reads_only(in)))
+    if (step == ANSWER && in->type != MSG_node_status && c->node->id != leader &&
+        !(c->anywhere && leader && reads_only(in)))
         step = NOT_LEADER;
+    if (step == ANSWER && place->next != place->gid) {
+        step = STATUS_REPLY;
+        arg = ERR_WRONG_GROUP;
+    }
     switch (step) {
     case NOT_LEADER:
-        put_status(c, in->id, ERR_NOT_LEADER, arg);
+        put_status(c, in->id, ERR_NOT_LEADER, arg, place->gid);
         return;
     case STATUS:
-        put_status(c, in->id, arg, 0);
+        put_status(c, in->id, arg, 0, 0);
         return;
     case STATUS_REPLY:
         reply.status = (uint16_t)arg;

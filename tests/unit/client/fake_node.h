@@ -51,6 +51,11 @@ void fake_destroy(struct fake *f);
 const char *fake_conf(struct fake *f); /* a client's */
 
 void fake_lead(struct fake *f, uint32_t leader); /* at first n1; 0: nobody */
+/* Groups: at first group 0 has every shard. Who is asked and does not lead says who does. */
+void fake_lead_group(struct fake *f, uint32_t gid, uint32_t leader); /* gid 1 to 3 */
+void fake_own(struct fake *f, unsigned shard, uint32_t gid);
+/* Its owner refuses the shard, on its way to `next`, until somebody else owns it. */
+void fake_freeze(struct fake *f, unsigned shard, uint32_t next);
 void fake_script(struct fake *f, uint32_t node, enum fake_step step, uint32_t arg);
 void fake_release(struct fake *f);           /* what is held, now */
 void fake_release_backwards(struct fake *f); /* the last held is answered first */

@@ -159,6 +159,27 @@ void fake_lead(struct fake *f, uint32_t leader)
     unlock_and_wake(f);
 }
 
+void fake_lead_group(struct fake *f, uint32_t gid, uint32_t leader)
+{
+    pthread_mutex_lock(&f->lock);
+    f->led[gid] = leader;
+    unlock_and_wake(f);
+}
+
+void fake_own(struct fake *f, unsigned shard, uint32_t gid)
+{
+    pthread_mutex_lock(&f->lock);
+    f->shards[shard] = (struct fake_shard){gid, gid};
+    unlock_and_wake(f);
+}
+
+void fake_freeze(struct fake *f, unsigned shard, uint32_t next)
+{
+    pthread_mutex_lock(&f->lock);
+    f->shards[shard].next = next;
+    unlock_and_wake(f);
+}
+
 void fake_script(struct fake *f, uint32_t node, enum fake_step step, uint32_t arg)
 {
     struct script *s = g_new0(struct script, 1);

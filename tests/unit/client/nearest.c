@@ -61,6 +61,17 @@ TEST(a_read_that_a_node_refuses_is_the_leaders)
     assert_int_equal(reads_at(2), 1);
 }
 
+TEST(a_read_of_a_shard_that_has_left_the_nearest_node_is_its_leaders)
+{
+    fake_lead_group(x.fake, 1, 3);
+    fake_own(x.fake, 3, 1);
+    for (unsigned i = 1; i <= 3; i++) /* whichever is asked first has not heard of it */
+        fake_script(x.fake, i, i == 3 ? ANSWER : STATUS_REPLY, ERR_WRONG_GROUP);
+    get(1);
+    unsigned n = fake_count(x.fake, MSG_txn);
+    assert_int_equal(fake_seen(x.fake, MSG_txn, n - 1).node, 3);
+}
+
 TEST(a_read_at_a_node_that_hangs_is_the_leaders_after_a_while)
 {
     fake_script(x.fake, 3, HOLD, 0);
@@ -108,6 +119,7 @@ TEST(when_no_node_is_good_the_leader_is_asked)
 T_MAIN(S(each_node_gets_a_read_in_the_beginning),
        S(a_write_goes_to_the_leader_whoever_answered_reads),
        S(a_read_that_a_node_refuses_is_the_leaders),
+       S(a_read_of_a_shard_that_has_left_the_nearest_node_is_its_leaders),
        S(a_read_at_a_node_that_hangs_is_the_leaders_after_a_while),
        S(a_node_that_is_down_costs_no_read),
        S(the_node_that_answers_fastest_is_asked_and_now_and_then_another),
