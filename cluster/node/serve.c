@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cluster/node/serve.h"
 #include "cluster/node/check.h"
+#include "cluster/node/controller.h"
 #include "cluster/node/coordinate.h"
 #include "cluster/node/damage.h"
 #include "cluster/node/fence.h"
@@ -460,6 +461,9 @@ static const struct service services[] = {
     {MSG_member_change, MAY(ROLE_ADMIN), false, on_member_change},
     {MSG_group_create, MAY(ROLE_ADMIN), false, on_group_create},
     {MSG_groups, ANYONE, false, on_groups},
+    {MSG_config_change, MAY(ROLE_ADMIN), false, serve_config_change},
+    {MSG_config_get, ANYONE, false, serve_config_get},
+    {MSG_config_preview, ANYONE, false, serve_config_preview},
     {MSG_raft_wire, MAY(ROLE_NODE), true, on_raft},
     {MSG_txn_ask, MAY(ROLE_NODE), true, on_txn_ask},
     {MSG_shard_pull, MAY(ROLE_NODE), true, serve_shard_pull},
@@ -528,6 +532,10 @@ void serve_read(struct group *g, struct request *r, const struct raft_read *read
         return;
     case MSG_txn_ask:
         read_txn_ask(g, r, read);
+        return;
+    case MSG_config_get:
+    case MSG_config_preview:
+        read_config(g, r, read);
         return;
     case MSG_shard_pull:
         read_shard_pull(g, r, read);
