@@ -295,8 +295,9 @@ static int apply_txn(struct kv *kv, const struct kv_entry *e, struct bytes in,
     if (n == 0)
         return locks_conflict(&kv->locks, &t, &body) ? apply_refuse(kv, e, sink, ERR_BUSY)
                                                      : execute(kv, e, &t, shards, 0, row, sink);
-    if (!sessions_find(&kv->sessions, t.client))
-        return apply_refuse(kv, e, sink, ERR_NO_SESSION);
+    err = apply_session_judge(kv, t.client);
+    if (err)
+        return apply_refuse(kv, e, sink, -err);
     err = results_get(&kv->results, shards[0], t.client, &kv->arena, &row);
     if (err)
         return err;

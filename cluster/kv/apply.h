@@ -37,6 +37,10 @@ uint64_t apply_time(struct kv *kv, const struct kv_entry *e);
 /* Later changes shall be after `time`. */
 void apply_time_passed(struct kv *kv, const struct kv_entry *e, uint64_t time);
 
+/* May the session write here? 0; -ERR_NO_SESSION: it has ended, or never was; -ERR_BUSY: this group
+ * has not been told yet whether it is. */
+NODISCARD int apply_session_judge(const struct kv *kv, uint64_t client);
+
 /* One step of the counter of each of these shards, into reply->versions; not stored yet. */
 NODISCARD int apply_step_counters(struct kv *kv, const uint16_t *shards, unsigned n,
                                   struct msg_txn_reply *reply);

@@ -117,6 +117,15 @@ int apply_sessions_fenced(struct kv *kv, const struct kv_entry *e, struct bytes 
     return apply_status(kv, e, sink, 0);
 }
 
+/* --- all groups ------------------------------------------------------------------------------- */
+
+int apply_session_judge(const struct kv *kv, uint64_t client)
+{
+    if (sessions_find(&kv->sessions, client))
+        return 0;
+    return kv->gid != 0 && client > kv->sessions_as_of ? -ERR_BUSY : -ERR_NO_SESSION;
+}
+
 /* --- other groups ----------------------------------------------------------------------------- */
 
 static bool listed(const struct msg_session_set *m, uint64_t client)

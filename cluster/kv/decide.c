@@ -150,8 +150,9 @@ static int judge(struct deciding *d)
         return ERR_NOT_LEADER;
     if (!kv_serves(kv, &d->own))
         return ERR_WRONG_GROUP;
-    if (!sessions_find(&kv->sessions, d->t.client))
-        return ERR_NO_SESSION;
+    int err = apply_session_judge(kv, d->t.client);
+    if (err)
+        return -err;
     if (locks_conflict(&kv->locks, &d->own, &key) || kv->prepared.decisions->len >= DECISIONS_MAX)
         return ERR_BUSY;
     return 0;

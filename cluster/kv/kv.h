@@ -22,9 +22,9 @@
  * Exactly once: OK and FAILED of a transaction with writes are kept in its lowest-numbered written
  * shard, in one row per (shard, client), until acked_below passes them. A retry finds it and
  * changes nothing. A seq below acked_below is ERR_STALE; an unknown client ERR_NO_SESSION (also for
- * a session that has expired: it is fenced from that entry on). ERR_BUSY: SESSION_WINDOW results
- * are kept in that row which the client has not released; a retry must carry its present
- * acked_below.
+ * a session that has expired: it is fenced from that entry on), or ERR_BUSY in a group that cannot
+ * know it yet. ERR_BUSY, too: SESSION_WINDOW results are kept in that row which the client has not
+ * released; a retry must carry its present acked_below.
  *
  * Threads: one. Memory: O(sessions) for the live set; everything else is in the store.
  */

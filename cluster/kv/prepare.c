@@ -30,10 +30,10 @@ static int judge(const struct kv *kv, const struct msg_txn *part)
     struct bytes key;
     int err = may_prepare(kv, part);
 
+    if (!err)
+        err = apply_session_judge(kv, part->client);
     if (err)
         return err;
-    if (!sessions_find(&kv->sessions, part->client))
-        return -ERR_NO_SESSION;
     if (locks_conflict(&kv->locks, part, &key) || kv->prepared.n_prepared >= PREPARED_MAX)
         return -ERR_BUSY;
     return 0;

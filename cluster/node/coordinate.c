@@ -189,8 +189,6 @@ static void try_again(struct attempt *a, int err)
 {
     struct node *n = a->coordinator->group->node;
     abort_parts(a);
-    if (err == -ERR_NO_SESSION && kv_has_session(a->coordinator->group->kv, a->client))
-        err = -ERR_BUSY; /* the other group has not heard of it yet */
     if (err != -ERR_BUSY && err != -ERR_WRONG_GROUP && err != -ERR_STALE && err != -ERR_TIMEOUT) {
         fail(a, err);
         return;

@@ -519,6 +519,22 @@ TEST(who_is_not_in_the_live_set_is_refused_by_participant_and_coordinator)
     two_destroy(&t);
 }
 
+TEST(who_is_too_new_to_be_known_is_told_to_come_again)
+{
+    struct two t = two_create();
+    struct msg_txn *m = NAMED(&t, WRITE(put(A, "a"), put(E, "e")));
+    struct msg_txn *own = NAMED(&t, WRITE(put(E, "e")));
+    m->client = own->client = kv_sessions_as_of(t.c->g[1].kv) + 1;
+    assert_int_equal(prepare(&t, attempt(&t), m)->status, ERR_BUSY);
+    assert_int_equal(kvc_txn(t.c, 1, own)->status, ERR_BUSY);
+    while (kv_sessions_as_of(t.c->g[0].kv) < m->client)
+        kvc_entry(t.c, 0, KV_CMD_TXN, BYTES_NONE);
+    kvc_tell_sessions(t.c);
+    assert_int_equal(prepare(&t, attempt(&t), m)->status, ERR_NO_SESSION);
+    assert_int_equal(kvc_txn(t.c, 1, own)->status, ERR_NO_SESSION);
+    two_destroy(&t);
+}
+
 TEST(an_older_live_set_brings_nobody_back)
 {
     struct two t = two_create();
@@ -572,5 +588,5 @@ T_MAIN(T(a_transaction_over_two_groups_takes_effect_in_both_and_not_before_it_is
        T(a_commit_of_what_was_never_prepared_is_told_and_does_nothing),
        T(a_new_leader_finds_what_is_prepared_and_what_is_decided),
        T(who_is_not_in_the_live_set_is_refused_by_participant_and_coordinator),
-       T(an_older_live_set_brings_nobody_back),
+       T(who_is_too_new_to_be_known_is_told_to_come_again), T(an_older_live_set_brings_nobody_back),
        T(what_a_fenced_session_left_is_gone_in_every_group))
