@@ -269,18 +269,19 @@ enum config_op { CONFIG_JOIN = 1, CONFIG_LEAVE = 2, CONFIG_MOVE = 3, CONFIG_REBA
     L(group_id, owners, SHARDS_MAX) L(shard_from, pending, SHARDS_MAX)
 /* A shard that moves to configuration `num` (cluster/kv/shards.h, export.h). MOVE: a step of the
  * group that gives it to `peer`. STAGE: of the one that takes it from `peer`, piece number seq; next:
- * the cursor behind it, empty: there is no more. INSTALL: with the time of the last piece. PULL asks
- * any replica of the giving group for the piece at a cursor, which PIECE is. A row: key is its table
- * and what follows; the value's bytes from `at` on (at > 0: behind those of the piece before); gone:
- * it was deleted. */
+ * the cursor behind it, empty: there is no more. INSTALL: with time and as_of of the last piece. PULL
+ * asks any replica of the giving group for the piece at a cursor, which PIECE is; as_of: whose session
+ * had ended by that entry of group 0 has no results in it. A row: key is its table and what follows;
+ * the value's bytes from `at` on (at > 0: behind those of the piece before); gone: it was deleted. */
 #define SHARD_MOVE_FIELDS(F, L) F(U16, shard) F(U64, num) F(U32, peer)
 #define SHARD_STAGE_FIELDS(F, L)                                                                   \
     F(U16, shard) F(U64, num) F(U32, peer) F(U64, seq) F(BYTES, next)                              \
     L(shard_row, rows, SHARD_ROWS_MAX)
-#define SHARD_INSTALL_FIELDS(F, L) F(U16, shard) F(U64, num) F(U64, time)
+#define SHARD_INSTALL_FIELDS(F, L) F(U16, shard) F(U64, num) F(U64, time) F(U64, as_of)
 #define SHARD_PULL_FIELDS(F, L)    F(U32, gid) F(U16, shard) F(U64, num) F(BYTES, cursor)
 #define SHARD_PIECE_FIELDS(F, L)                                                                   \
-    F(U16, status) F(U64, time) F(U8, last_pass) F(BYTES, next) L(shard_row, rows, SHARD_ROWS_MAX)
+    F(U16, status) F(U64, time) F(U64, as_of) F(U8, last_pass) F(BYTES, next)                      \
+    L(shard_row, rows, SHARD_ROWS_MAX)
 /* The live sessions as of entry as_of of group 0, ascending: a command of every other group. FENCED:
  * of group 0: all other groups have logged a set as of this entry, or a later one. */
 #define SESSION_SET_FIELDS(F, L)     F(U64, as_of) L(client_id, live, SESSIONS_MAX)

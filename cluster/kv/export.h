@@ -31,7 +31,7 @@
 
 /* The piece at `cursor` of the move to configuration `num`, in the arena: about `bytes`
  * (SHARD_PIECE_LEAST to SHARD_PIECE_BYTES) of rows, or what is left. ret->last_pass: it
- * belongs to the last one. ret->time: the times that the shard has seen. -ERR_CONFIG_NUM: the shard
+ * belongs to the last one. ret->time, as_of: for INSTALL. -ERR_CONFIG_NUM: the shard
  * is not leaving for this configuration (any more, or not yet: the replica may lag); -ERR_BUSY: the
  * replica lags behind the cursor; -ERR_INVALID: no such shard, no cursor. -ERR_IO, -ERR_CORRUPT. */
 NODISCARD int kv_export(struct kv *kv, unsigned shard, uint64_t num, struct bytes cursor,

@@ -2,8 +2,10 @@
 /*
  * move.c - the steps of a shard that moves (shards.h): BEGIN, CLOSE, FREEZE and DELETE at the group
  * that gives it away, STAGE and INSTALL at the one that takes it. Each names the configuration that
- * it serves. A step that was done already is answered 0 again, and changes nothing. BUSY: the step is
- * to be sent again; of FREEZE, for prepared transactions hold locks; of DELETE, for there is more.
+ * it serves. A step that was done already is answered 0 again, and changes nothing. BUSY: the step
+ * is to be sent again; of FREEZE, for prepared transactions hold locks; of DELETE, for there is
+ * more; of INSTALL, for the old owner knows of sessions that have ended and this group does not: it
+ * has dropped their results, so here their requests would be executed once more.
  */
 #include "cluster/kv/apply.h"
 
@@ -198,6 +200,11 @@ static bool has_ended(const struct kv *kv, uint64_t client)
     return client <= kv_sessions_as_of(kv) && !sessions_find(&kv->sessions, client);
 }
 
+static bool is_unwanted(const struct kv *kv, const struct shard_row *row)
+{
+    return row->key.p[0] == TABLE_RESULT && has_ended(kv, get_be64(row->key.p + 1));
+}
+
 /* Only the first row goes on with one that the piece before could not hold, and where that ended.
  * 0, -ERR_INVALID; an error of the store. */
 static int check_rest(struct kv *kv, const struct msg_shard_stage *m)
@@ -208,7 +215,7 @@ static int check_rest(struct kv *kv, const struct msg_shard_stage *m)
         if (m->rows[i].at > 0)
             return -ERR_INVALID;
     }
-    if (m->n_rows == 0 || m->rows[0].at == 0 || m->rows[0].gone)
+    if (m->n_rows == 0 || m->rows[0].at == 0 || m->rows[0].gone || is_unwanted(kv, &m->rows[0]))
         return 0;
     int err = round_get(&kv->round, layout_row_key(&kv->arena, m->shard, m->rows[0].key),
                         &kv->arena, &was);
@@ -248,7 +255,7 @@ static int stage_row(struct kv *kv, unsigned shard, const struct shard_row *row)
 {
     struct bytes key = layout_row_key(&kv->arena, shard, row->key);
 
-    if (row->key.p[0] == TABLE_RESULT && has_ended(kv, get_be64(row->key.p + 1)))
+    if (is_unwanted(kv, row))
         return 0;
     trace_row(kv, shard, row);
     if (row->gone)
@@ -326,6 +333,8 @@ static int install(struct kv *kv, const struct kv_entry *e, const struct msg_sha
         return 0;
     if (s->state != SHARD_STAGING || s->cursor.n)
         return -ERR_INVALID;
+    if (kv_sessions_as_of(kv) < m->as_of)
+        return -ERR_BUSY;
     forget_caches(kv, m->shard);
     set_state(kv, e, m->shard, SHARD_OWNED);
     apply_time_passed(kv, e, m->time);

@@ -16,22 +16,25 @@ struct waiting {
     uint64_t until; /* tick */
 };
 
-/* Group 0: one group is told one set. */
+/* Group 0: what another one has been told, in this leadership. */
 struct told {
     struct fence *fence;
     uint32_t gid;
-    uint64_t ask; /* 0: it has answered */
+    uint64_t ask;    /* 0: none is under way */
+    uint64_t asked;  /* the set that it is told */
+    uint64_t logged; /* the set that it has; 0: not known */
 };
 
 struct fence {
     struct group *group;
     GQueue waiting;  /* struct waiting, in the order in which they came */
+    uint64_t wanted; /* a set as of this one, or later, is asked for; 0: none is */
     uint64_t logged; /* ask: a SESSION_SET of ours is in the log; 0: none is */
     bool serving;    /* what waited is served now */
-    /* Of group 0's leader: a round of telling; n_told 0: none is under way. */
+    /* Of group 0's leader. */
     struct told told[GROUPS_MAX];
-    unsigned n_told, n_left;
-    uint64_t as_of;
+    unsigned n_told;
+    uint64_t fenced; /* of the SESSIONS_FENCED that was logged last */
 };
 
 struct fence *fence_create(struct group *g)
@@ -42,19 +45,23 @@ struct fence *fence_create(struct group *g)
     return f;
 }
 
-static void end_round(struct fence *f)
-{
-    struct node *n = f->group->node;
-    for (unsigned i = 0; n->asks && i < f->n_told; i++)
-        ask_drop(n, f->told[i].ask);
-    f->n_told = 0;
-}
-
 static void drop_logged(struct fence *f)
 {
     if (f->group->node->asks)
         ask_drop(f->group->node, f->logged);
     f->logged = 0;
+}
+
+/* All that is known of this leadership. */
+static void forget(struct fence *f)
+{
+    struct node *n = f->group->node;
+    for (unsigned i = 0; n->asks && i < f->n_told; i++)
+        ask_drop(n, f->told[i].ask);
+    f->n_told = 0;
+    f->fenced = 0;
+    f->wanted = 0;
+    drop_logged(f);
 }
 
 void fence_destroy(struct fence *f)
@@ -66,8 +73,7 @@ void fence_destroy(struct fence *f)
         request_destroy(w->request);
         g_free(w);
     }
-    drop_logged(f);
-    end_round(f);
+    forget(f);
     g_free(f);
 }
 
@@ -78,11 +84,12 @@ void fence_yield(struct fence *f)
         request_fail(w->request, -ERR_NOT_LEADER, group_hint(f->group), NULL);
         g_free(w);
     }
-    drop_logged(f);
-    end_round(f);
+    forget(f);
 }
 
 /* --- sessions that are new here --------------------------------------------------------------- */
+
+static void hear(struct fence *f);
 
 bool fence_awaits(struct group *g, struct conn *c, uint64_t id, unsigned type, struct bytes body,
                   uint64_t client)
@@ -101,8 +108,17 @@ bool fence_awaits(struct group *g, struct conn *c, uint64_t id, unsigned type, s
     r->gid = g->gid;
     *w = (struct waiting){r, client, g->node->now + TICKS(PATIENCE_MS)};
     g_queue_push_tail(&f->waiting, w);
-    fence_tick(f);
+    hear(f);
     return true;
+}
+
+bool fence_reaches(struct group *g, uint64_t as_of)
+{
+    struct fence *f = g->fence;
+    if (as_of <= kv_sessions_as_of(g->kv))
+        return true;
+    f->wanted = MAX(f->wanted, as_of);
+    return false;
 }
 
 /* The connection may be gone: then nobody wants an answer. */
@@ -121,7 +137,6 @@ static void serve_waiting(struct fence *f, struct waiting *w)
     buf_unref(body);
 }
 
-/* Those that were waiting when the set was applied; what comes meanwhile is known. */
 static void serve_known(struct fence *f)
 {
     uint64_t known = kv_sessions_as_of(f->group->kv);
@@ -162,8 +177,18 @@ static void log_set(struct fence *f, const struct kv *kv0)
         drop_logged(f); /* nobody will hear of it */
 }
 
+/* Who ended before group 0 knew of this group, or before its first configuration, ended without
+ * this group being told; a set from before that would bring him back to life. A replica of group 0
+ * that is being filled anew may not have come so far. */
+static bool may_be_heard(const struct fence *f, const struct kv *kv0)
+{
+    return kv0 && kv_config(kv0)->num > 0 && kv_group(kv0, f->group->gid);
+}
+
 static bool helps_somebody(const struct fence *f, uint64_t applied)
 {
+    if (f->wanted > kv_sessions_as_of(f->group->kv) && f->wanted <= applied)
+        return true;
     for (GList *l = f->waiting.head; l; l = l->next)
         if (((const struct waiting *)l->data)->client <= applied)
             return true;
@@ -180,61 +205,95 @@ static void give_up_late(struct fence *f)
     }
 }
 
+static void hear(struct fence *f)
+{
+    const struct group *g0 = node_group(f->group->node, 0);
+    if (!f->logged && may_be_heard(f, g0->kv) && helps_somebody(f, g0->applied))
+        log_set(f, g0->kv);
+}
+
 void fence_tick(struct fence *f)
 {
-    struct group *g = f->group, *g0 = node_group(g->node, 0);
-    if (g_queue_is_empty(&f->waiting))
+    if (g_queue_is_empty(&f->waiting) && f->wanted == 0)
         return;
+    if (f->wanted <= kv_sessions_as_of(f->group->kv))
+        f->wanted = 0;
     give_up_late(f);
-    if (!f->logged && g0->kv && kv_config(g0->kv)->num > 0 && helps_somebody(f, g0->applied))
-        log_set(f, g0->kv);
+    serve_known(f); /* group 0 may have told us */
+    hear(f);
 }
 
 /* --- sessions that ended ---------------------------------------------------------------------- */
 
+static struct told *told_of(struct fence *f, uint32_t gid)
+{
+    unsigned i = 0;
+    while (i < f->n_told && f->told[i].gid != gid)
+        i++;
+    ASSERT(i < GROUPS_MAX); /* no more are made, and none goes */
+    if (i == f->n_told)
+        f->told[f->n_told++] = (struct told){.fence = f, .gid = gid};
+    return &f->told[i];
+}
+
+/* The set that all groups have, or a later one. */
+static uint64_t least_logged(struct fence *f)
+{
+    unsigned n;
+    uint64_t index, least = kv_sessions_as_of(f->group->kv);
+    const struct kv_group *groups = kv_groups(f->group->kv, &n, &index);
+    for (unsigned i = 0; i < n; i++)
+        least = MIN(least, told_of(f, groups[i].gid)->logged);
+    return least;
+}
+
 static void log_fenced(struct fence *f)
 {
     CLEANUP(enc_finish) struct enc e = {0};
-    const struct msg_sessions_fenced m = {.as_of = f->as_of};
+    const struct msg_sessions_fenced m = {.as_of = least_logged(f)};
+    if (m.as_of <= f->fenced)
+        return;
     enc_sessions_fenced(&e, &m);
-    (void)group_propose(f->group, KV_CMD_SESSIONS_FENCED, enc_view(&e), NULL);
+    if (group_propose(f->group, KV_CMD_SESSIONS_FENCED, enc_view(&e), NULL) == 0)
+        f->fenced = m.as_of;
 }
 
+/* After an error it is told again by the next fence_house. */
 static void on_told(void *ctx, int err, unsigned type, struct bytes body)
 {
     struct told *t = ctx;
-    struct fence *f = t->fence;
     t->ask = 0;
-    if (err < 0) {
-        end_round(f); /* the next one asks them all again */
+    if (err < 0)
         return;
-    }
-    if (--f->n_left > 0)
-        return;
-    f->n_told = 0;
-    log_fenced(f);
+    t->logged = t->asked;
+    log_fenced(t->fence);
 }
 
-/* A group that is made while they are told has no set that is older than its own making. */
-void fence_house(struct fence *f)
+static void tell(struct told *t)
 {
-    struct group *g = f->group;
+    struct group *g = t->fence->group;
     struct arena a CLEANUP(arena_finish) = {0};
     CLEANUP(enc_finish) struct enc e = {0};
     struct msg_session_set m;
-    uint64_t index;
-    unsigned n;
-    if (g->gid != 0 || !g->leading || g->store_full || f->n_told > 0 ||
-        kv_fencing(g->kv, &index) == 0)
-        return;
-    const struct kv_group *groups = kv_groups(g->kv, &n, &index);
     kv_session_set(g->kv, &a, &m);
     enc_session_set(&e, &m);
-    f->as_of = m.as_of;
-    f->n_told = f->n_left = n;
+    t->asked = m.as_of;
+    t->ask =
+        ask_command(g->node, t->gid, KV_CMD_SESSION_SET, false, enc_view(&e), TELL_MS, on_told, t);
+}
+
+void fence_house(struct fence *f)
+{
+    struct group *g = f->group;
+    uint64_t newest, index;
+    unsigned n;
+    if (g->gid != 0 || !g->leading || g->store_full || kv_fencing(g->kv, &newest) == 0)
+        return;
+    const struct kv_group *groups = kv_groups(g->kv, &n, &index);
     for (unsigned i = 0; i < n; i++) {
-        f->told[i] = (struct told){.fence = f, .gid = groups[i].gid};
-        f->told[i].ask = ask_command(g->node, groups[i].gid, KV_CMD_SESSION_SET, false,
-                                     enc_view(&e), TELL_MS, on_told, &f->told[i]);
+        struct told *t = told_of(f, groups[i].gid);
+        if (t->ask == 0 && t->logged < newest)
+            tell(t);
     }
+    log_fenced(f);
 }

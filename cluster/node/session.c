@@ -39,8 +39,8 @@ static void note(struct session_clock *s, uint64_t client)
 
 void session_heard(struct session_clock *s, uint64_t client)
 {
-    /* Only ids that live: a stranger's ids take no memory here. */
-    if (client != 0 && s->group->leading && kv_has_session(s->group->kv, client))
+    /* Only ids that live: a stranger's ids take no memory here. Group 0 alone ends sessions. */
+    if (client != 0 && s->group->gid == 0 && s->group->leading && kv_has_session(s->group->kv, client))
         note(s, client);
 }
 

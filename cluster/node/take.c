@@ -3,6 +3,7 @@
 #include "cluster/kv/export.h"
 #include "cluster/node/ask.h"
 #include "cluster/node/damage.h"
+#include "cluster/node/fence.h"
 #include "cluster/node/request.h"
 
 /* Enough to hide the waiting of one behind the others; more make no better use of a disk. */
@@ -42,7 +43,7 @@ struct take {
     bool was_short;    /* the last piece */
     bool caught_up, frozen;
     unsigned n_passes;
-    uint64_t time; /* that the shard has seen at the old owner; 0: not known */
+    uint64_t time, as_of; /* of the last piece, for INSTALL */
 };
 
 struct takes {
@@ -148,10 +149,16 @@ static void log_here(struct take *k, enum kv_command cmd, struct bytes body)
     k->again_at = g->node->now + 1;
 }
 
+/* Not before this group has heard of the sessions that the old owner knows to have ended. */
 static void log_install(struct take *k)
 {
+    struct group *g = k->all->group;
+    if (!fence_reaches(g, k->as_of)) {
+        k->again_at = g->node->now + 1;
+        return;
+    }
     CLEANUP(enc_finish) struct enc e = {0};
-    const struct msg_shard_install m = {(uint16_t)k->shard, k->num, k->time};
+    const struct msg_shard_install m = {(uint16_t)k->shard, k->num, k->time, k->as_of};
     enc_shard_install(&e, &m);
     log_here(k, KV_CMD_MOVE_INSTALL, enc_view(&e));
 }
@@ -231,6 +238,7 @@ static void stage(struct take *k, const struct msg_shard_piece *p)
         .rows = p->rows,
     };
     k->time = p->time;
+    k->as_of = p->as_of;
     k->caught_up |= has_caught_up(k, p);
     k->step = STEP_STAGE;
     enc_shard_stage(&e, &m);
@@ -247,6 +255,7 @@ static int got_piece(struct take *k, unsigned type, struct bytes body)
         return -ERR_INVALID;
     if (s->num == k->num && (s->state != SHARD_STAGING || s->cursor.n == 0)) {
         k->time = p.time; /* all is here: it was frozen when it was asked for that */
+        k->as_of = p.as_of;
         k->step = first_step(k) == STEP_DELETE ? STEP_DELETE : STEP_INSTALL;
         return 0;
     }

@@ -11,7 +11,8 @@
  *   BEGIN at the old owner; then, piece by piece, PULL there and STAGE here, while it serves
  *   a pass over what was written meanwhile was short
  *   CLOSE and FREEZE at the old owner: from here nobody serves the shard
- *   the last pieces, INSTALL here: it is served
+ *   the last pieces; the live sessions, if the old owner knows better (fence_reaches)
+ *   INSTALL here: it is served
  *   DELETE at the old owner until nothing is left there, MOVED at group 0
  *
  * A move that cannot go on waits and tries again, for ever: it is group 0's configuration that

@@ -157,17 +157,21 @@ void kvc_own(struct kvc *c, unsigned group, unsigned shard)
     put_state(c, group, shard, SHARD_OWNED);
 }
 
-void kvc_tell_sessions(struct kvc *c)
+void kvc_tell(struct kvc *c, unsigned group)
 {
     struct msg_session_set m;
+    struct enc e = {0};
 
     kv_session_set(c->g[0].kv, &c->arena, &m);
-    for (unsigned i = 1; i < c->n; i++) {
-        struct enc e = {0};
-        enc_session_set(&e, &m);
-        assert_int_equal(kvc_status(c, i, KV_CMD_SESSION_SET, &e), 0);
-        assert_int_equal(kv_sessions_as_of(c->g[i].kv), m.as_of);
-    }
+    enc_session_set(&e, &m);
+    assert_int_equal(kvc_status(c, group, KV_CMD_SESSION_SET, &e), 0);
+    assert_int_equal(kv_sessions_as_of(c->g[group].kv), m.as_of);
+}
+
+void kvc_tell_sessions(struct kvc *c)
+{
+    for (unsigned i = 1; i < c->n; i++)
+        kvc_tell(c, i);
 }
 
 uint64_t kvc_session(struct kvc *c)
@@ -239,6 +243,7 @@ int kvc_stage(struct kvc *c, unsigned from, unsigned to, unsigned shard, uint64_
                         c->piece ? c->piece : SHARD_PIECE_BYTES, &a, &p);
     if (err)
         return err;
+    c->as_of = p.as_of;
     struct msg_shard_stage m = {
         .shard = (uint16_t)shard,
         .num = num,
@@ -255,7 +260,7 @@ int kvc_stage(struct kvc *c, unsigned from, unsigned to, unsigned shard, uint64_
 unsigned kvc_install(struct kvc *c, unsigned group, unsigned shard, uint64_t num)
 {
     struct enc e = {0};
-    struct msg_shard_install m = {(uint16_t)shard, num, 0};
+    struct msg_shard_install m = {(uint16_t)shard, num, 0, c->as_of};
 
     enc_shard_install(&e, &m);
     return kvc_status(c, group, KV_CMD_MOVE_INSTALL, &e);

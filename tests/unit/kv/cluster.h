@@ -33,7 +33,8 @@ struct kvc_group {
 struct kvc {
     unsigned n;
     struct kvc_group g[KVC_GROUPS];
-    size_t piece; /* bytes in a piece of a shard that moves; 0: the most */
+    size_t piece;   /* bytes in a piece of a shard that moves; 0: the most */
+    uint64_t as_of; /* of the last piece: for the INSTALL */
     struct arena arena;
 };
 
@@ -53,7 +54,8 @@ void kvc_restart(struct kvc *c, unsigned group);
 void kvc_check_replica(struct kvc *c, unsigned group);
 
 uint64_t kvc_session(struct kvc *c);
-/* Every group is told the live set as of now. */
+/* The group is told the live set as of now; all are. */
+void kvc_tell(struct kvc *c, unsigned group);
 void kvc_tell_sessions(struct kvc *c);
 
 struct msg_txn_reply *kvc_txn(struct kvc *c, unsigned group, const struct msg_txn *t);

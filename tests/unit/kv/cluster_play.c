@@ -258,7 +258,7 @@ static void send_step(struct world *w, unsigned shard, enum kv_command cmd)
 static void send_install(struct world *w, unsigned shard)
 {
     struct enc e = {0};
-    struct msg_shard_install m = {(uint16_t)shard, w->moves[shard].num, 0};
+    struct msg_shard_install m = {(uint16_t)shard, w->moves[shard].num, 0, 0};
 
     enc_shard_install(&e, &m);
     world_post(w, (struct message){.to = w->moves[shard].to, .cmd = KV_CMD_MOVE_INSTALL}, &e);

@@ -464,6 +464,89 @@ TEST(results_of_a_session_too_new_to_be_known_arrive_and_go_when_it_has_ended)
     mv_destroy(&m);
 }
 
+/* The shard is at group 0, and all is ready for the INSTALL at group `to`. */
+static void move_nearly(struct mv *m, unsigned from, unsigned to, uint64_t num)
+{
+    assert_int_equal(kvc_step(m->c, from, KV_CMD_MOVE_BEGIN, MOVED, num, to), 0);
+    assert_int_equal(kvc_step(m->c, from, KV_CMD_MOVE_CLOSE, MOVED, num, to), 0);
+    assert_int_equal(kvc_step(m->c, from, KV_CMD_MOVE_FREEZE, MOVED, num, to), 0);
+    while (kv_shard(m->c->g[to].kv, MOVED)->num != num || kv_shard(m->c->g[to].kv, MOVED)->cursor.n)
+        T_OK(kvc_stage(m->c, from, to, MOVED, num));
+}
+
+/* Group 0 lists who has ended once there is a configuration. */
+static void make_configuration(struct mv *m)
+{
+    struct group_member member = {1};
+    struct group_id gid = {1};
+    struct enc e = {0};
+    const struct msg_group_create g = {.gid = 1, .n_members = 1, .members = &member};
+    const struct msg_config_change c = {.op = CONFIG_JOIN, .n_gids = 1, .gids = &gid};
+    enc_group_create(&e, &g);
+    assert_int_equal(kvc_status(m->c, 0, KV_CMD_GROUP, &e), 0);
+    e = (struct enc){0};
+    enc_config_change(&e, &c);
+    assert_int_equal(kvc_status(m->c, 0, KV_CMD_CONFIG, &e), 0);
+}
+
+TEST(a_shard_is_not_installed_where_a_session_lives_whose_results_the_old_owner_has_dropped)
+{
+    struct mv m = mv_create();
+    kvc_move(m.c, 0, 1, MOVED, 1);
+    struct msg_txn *t = named(&m, (struct msg_txn){WRITE(put(E, "1"))});
+    assert_int_equal(kvc_txn(m.c, 1, t)->status, 0);
+    end_session(&m, m.client);
+    kvc_tell(m.c, 1);
+    move_nearly(&m, 1, 2, 2);
+    assert_int_equal(kvc_install(m.c, 2, MOVED, 2), ERR_BUSY);
+    assert_int_equal(kvc_owner(m.c, MOVED), -1);
+    kvc_tell(m.c, 2);
+    assert_int_equal(kvc_install(m.c, 2, MOVED, 2), 0);
+    assert_int_equal(kvc_txn(m.c, 2, t)->status, ERR_NO_SESSION);
+    mv_destroy(&m);
+}
+
+TEST(a_shard_of_group_0_is_installed_where_its_ended_sessions_have_been_heard_of)
+{
+    struct mv m = mv_create();
+    make_configuration(&m);
+    struct msg_txn *t = named(&m, (struct msg_txn){WRITE(put(E, "1"))});
+    assert_int_equal(kvc_txn(m.c, 0, t)->status, 0);
+    end_session(&m, m.client);
+    move_nearly(&m, 0, 1, 1);
+    assert_int_equal(kvc_install(m.c, 1, MOVED, 1), ERR_BUSY);
+    kvc_tell(m.c, 1);
+    uint64_t told = kv_sessions_as_of(m.c->g[1].kv);
+    (void)kvc_session(m.c); /* who was opened later is no reason to wait */
+    assert_int_equal(m.c->as_of <= told, 1);
+    assert_int_equal(kvc_install(m.c, 1, MOVED, 1), 0);
+    assert_int_equal(kvc_txn(m.c, 1, t)->status, ERR_NO_SESSION);
+    mv_destroy(&m);
+}
+
+TEST(a_session_may_end_between_two_pieces_of_its_results)
+{
+    for (unsigned before = 1; before < 12; before++) {
+        struct mv m = mv_create();
+        kvc_move(m.c, 0, 1, MOVED, 1);
+        for (uint64_t seq = 1; seq <= 9; seq++) {
+            struct msg_txn t = {
+                .client = m.client, .seq = seq, .acked_below = 1, WRITE(put(E, "1"))};
+            assert_int_equal(kvc_txn(m.c, 1, &t)->status, 0);
+        }
+        m.c->piece = SHARD_PIECE_LEAST;
+        assert_int_equal(kvc_step(m.c, 1, KV_CMD_MOVE_BEGIN, MOVED, 2, 2), 0);
+        for (unsigned i = 0; i < before; i++)
+            T_OK(kvc_stage(m.c, 1, 2, MOVED, 2));
+        end_session(&m, m.client);
+        kvc_tell(m.c, 2); /* and not yet the old owner */
+        move_nearly(&m, 1, 2, 2);
+        assert_int_equal(kvc_install(m.c, 2, MOVED, 2), 0);
+        assert_int_equal(rows_of(&m, 2), 2); /* counter, E */
+        mv_destroy(&m);
+    }
+}
+
 T_MAIN(T(a_shard_arrives_with_its_keys_counter_and_results),
        T(what_is_written_during_the_move_arrives),
        T(a_pass_that_began_before_the_freeze_is_not_the_last),
@@ -478,4 +561,7 @@ T_MAIN(T(a_shard_arrives_with_its_keys_counter_and_results),
        T(leaders_of_both_groups_die_after_each_step_and_the_move_goes_on),
        T(pieces_and_cursors_that_are_none_are_refused),
        T(results_of_sessions_that_have_ended_do_not_arrive_or_go_when_that_is_heard),
-       T(results_of_a_session_too_new_to_be_known_arrive_and_go_when_it_has_ended))
+       T(results_of_a_session_too_new_to_be_known_arrive_and_go_when_it_has_ended),
+       T(a_shard_is_not_installed_where_a_session_lives_whose_results_the_old_owner_has_dropped),
+       T(a_shard_of_group_0_is_installed_where_its_ended_sessions_have_been_heard_of),
+       T(a_session_may_end_between_two_pieces_of_its_results))

@@ -108,6 +108,65 @@ TEST(as_long_as_one_group_has_not_heard_it_a_session_stays_on_the_list)
     cluster_destroy(c);
 }
 
+TEST(a_group_that_cannot_be_reached_costs_the_others_no_entries)
+{
+    struct cluster *c = multi_serving(4, 1);
+    multi_make(c, 2, "4");
+    multi_change(c, CONFIG_JOIN, 0, "12");
+    EVENTUALLY(c, multi_settled(c));
+    uint64_t client = multi_session(c);
+    cluster_kill(c, 4);
+    uint64_t before = multi_applied(c, 1);
+    assert_int_equal(multi_close(c, client), 0);
+    cluster_run(c, 20 * A_SECOND);
+    assert_int_equal(multi_fencing(c), 1);
+    assert_int_equal(multi_applied(c, 1) - before, 1);
+    cluster_destroy(c);
+}
+
+TEST(a_shard_arrives_where_its_clients_are_not_known_yet_and_repeats_no_request)
+{
+    struct cluster *c = sharing();
+    unsigned shard = shard_of(c, 1);
+    const char *ones = "\1\1\1\1\1\1\1\1";
+    struct kv_write w = {.op = KV_ADD64, .key = multi_key(c, shard, "n"), .value = bytes_str(ones)};
+    struct msg_txn t = {.client = multi_session(c), .seq = 2, .acked_below = 1};
+    assert_int_equal(multi_put(c, t.client, 1, shard, "n", bytes_str(ones)), 0);
+    struct msg_txn_reply first = {0}, again = {0};
+    t.n_writes = 1;
+    t.writes = &w;
+    assert_int_equal(multi_txn(c, &t, &first), 0);
+    multi_change(c, CONFIG_MOVE, shard, "2");
+    EVENTUALLY(c, multi_settled(c));
+    assert_int_equal(multi_txn(c, &t, &again), 0);
+    assert_int_equal(again.versions[0].version, first.versions[0].version);
+    assert_string_equal(multi_get(c, shard, "n"), "\2\2\2\2\2\2\2\2");
+    assert_int_equal(multi_owner(c, shard), 2);
+    cluster_destroy(c);
+}
+
+TEST(a_write_that_a_leader_without_followers_holds_is_never_made_once_its_session_has_ended)
+{
+    struct cluster *c = sharing();
+    uint64_t client = multi_session(c);
+    unsigned shard = shard_of(c, 1), old = multi_leader(c, 1);
+    assert_int_equal(put(c, client, 1, 1), 0);
+    struct test_client *k = client_connect(c, old, ROLE_CLIENT, false);
+    struct kv_write w = {.op = KV_PUT, .key = multi_key(c, shard, "late"), .value = bytes_str("v")};
+    struct msg_txn t = {.client = client, .seq = 2, .acked_below = 2, .n_writes = 1, .writes = &w};
+    cluster_cut_off(c, old, true);
+    uint64_t id = CLIENT_ASK(k, txn, &t);
+    EVENTUALLY(c, cluster_leader(c) != old && cluster_leader(c) != 0 && multi_leader(c, 1) != old);
+    assert_int_equal(multi_close(c, client), 0);
+    EVENTUALLY(c, multi_fencing(c) == 0);
+    cluster_cut_off(c, old, false);
+    assert_int_equal(frame_status(c, client_wait(k, id), NULL), ERR_NOT_LEADER);
+    assert_int_equal(multi_txn(c, &t, NULL), ERR_NO_SESSION);
+    assert_null(multi_get(c, shard, "late"));
+    client_hang_up(k);
+    cluster_destroy(c);
+}
+
 TEST(the_leader_of_group_0_may_die_while_it_tells_the_others)
 {
     for (unsigned ticks = 0; ticks <= A_SECOND; ticks += 2) {
@@ -133,4 +192,7 @@ T_MAIN(T(a_session_that_was_just_opened_writes_in_every_group),
        T(a_client_that_nobody_has_registered_is_not_served),
        T(a_session_that_ended_is_refused_by_every_group_before_it_is_taken_off_the_list),
        T(as_long_as_one_group_has_not_heard_it_a_session_stays_on_the_list),
+       T(a_group_that_cannot_be_reached_costs_the_others_no_entries),
+       T(a_shard_arrives_where_its_clients_are_not_known_yet_and_repeats_no_request),
+       T(a_write_that_a_leader_without_followers_holds_is_never_made_once_its_session_has_ended),
        T(the_leader_of_group_0_may_die_while_it_tells_the_others))
