@@ -196,6 +196,7 @@ int main(int argc, char **argv)
     /* What clients did with the row would differ, too. */
     while (!clients_idle(s))
         sim_step(s, s->now + MS(100));
+    sim_step(s, s->now + SEC(1)); /* a follower may be behind with what they did */
     unsigned node = 1 + (unsigned)rng_below(&s->rng, NODES);
     s->planted = node;
     struct bytes key = change_a_row(sim_node(s, node), &memory);
