@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * raftfsctl group: makes groups.
+ * raftfsctl group: makes groups; and lets them join and leave those that own shards.
  *
  * Gid and members are chosen here and named in the request, so a request whose answer was lost can
  * be repeated: the same group again is there already.
@@ -10,6 +10,7 @@
 #include <string.h>
 #include "cluster/base/clock.h"
 #include "cluster/base/identity.h"
+#include "cluster/ctl/change.h"
 #include "cluster/ctl/members.h"
 
 #define MEMBERS_DEFAULT 3
@@ -239,21 +240,44 @@ static int create(struct group_cmd *c, int gid, int count)
     return status == CTL_OK ? led : status;
 }
 
+static int join_or_leave(struct ctl *ctl, const struct change_options *o, const char *verb, int n,
+                         char **names)
+{
+    struct group_id gids[GROUPS_MAX];
+    g_autofree char *what = g_strdup_printf("group %s", verb);
+    struct msg_config_change m = {
+        .op = verb[0] == 'j' ? CONFIG_JOIN : CONFIG_LEAVE,
+        .gids = gids,
+    };
+    if (n == 0)
+        return ctl_usage("%s: which groups? e.g. raftfsctl %s 1 2", what, what);
+    for (int i = 0; i < n; i++)
+        if (!change_parse_gid(what, names[i], &gids[m.n_gids++].gid))
+            return CTL_USAGE;
+    return change_run(ctl, what, &m, o);
+}
+
 int cmd_group(struct ctl *ctl, const struct ctl_command *self, int argc, char **argv)
 {
     int gid = 0, count = 1;
+    struct change_options change = {false, false};
     g_autofree char *members = NULL;
     const GOptionEntry entries[] = {
         {"gid", 'g', 0, G_OPTION_ARG_INT, &gid, "Of the first one (the lowest that is free)", "N"},
         {"count", 'n', 0, G_OPTION_ARG_INT, &count, "How many (1)", "N"},
         {"members", 'm', 0, G_OPTION_ARG_STRING, &members, "Nodes, e.g. n1,n2,n3", "LIST"},
+        CHANGE_OPTIONS(change),
         {NULL},
     };
     struct group_cmd c = {.ctl = ctl};
-    if (!ctl_parse(ctl, self, entries, &argc, &argv, 1, 1))
+    if (!ctl_parse(ctl, self, entries, &argc, &argv, 1, 1 + GROUPS_MAX))
         return CTL_USAGE;
+    if (strcmp(argv[1], "join") == 0 || strcmp(argv[1], "leave") == 0)
+        return join_or_leave(ctl, &change, argv[1], argc - 2, argv + 2);
     if (strcmp(argv[1], "create") != 0)
-        return ctl_usage("group: unknown action \"%s\"; the one there is is create", argv[1]);
+        return ctl_usage("group: unknown action \"%s\"; it is create, join or leave", argv[1]);
+    if (argc > 2)
+        return ctl_usage("group create: \"%s\" is too much", argv[2]);
     if (count < 1 || count > GROUPS_MAX)
         return ctl_usage("group create: --count %d: 1 to %d", count, GROUPS_MAX);
     if (gid < 0 || gid > GID_MAX + 1 - count)

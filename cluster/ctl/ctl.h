@@ -49,6 +49,9 @@ int cmd_put(struct ctl *ctl, const struct ctl_command *self, int argc, char **ar
 int cmd_del(struct ctl *ctl, const struct ctl_command *self, int argc, char **argv);
 int cmd_check(struct ctl *ctl, const struct ctl_command *self, int argc, char **argv);
 int cmd_dump(struct ctl *ctl, const struct ctl_command *self, int argc, char **argv);
+int cmd_config(struct ctl *ctl, const struct ctl_command *self, int argc, char **argv);
+int cmd_shard(struct ctl *ctl, const struct ctl_command *self, int argc, char **argv);
+int cmd_rebalance(struct ctl *ctl, const struct ctl_command *self, int argc, char **argv);
 int cmd_group(struct ctl *ctl, const struct ctl_command *self, int argc, char **argv);
 int cmd_node(struct ctl *ctl, const struct ctl_command *self, int argc, char **argv);
 int cmd_scan(struct ctl *ctl, const struct ctl_command *self, int argc, char **argv);

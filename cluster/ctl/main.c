@@ -53,10 +53,24 @@ static const struct ctl_command commands[] = {
      "node replace nOLD nNEW=HOST:PORT      add the new one, then remove the old one\n"
      "An interrupted command is given again and goes on. --timeout is 60 if not given.",
      cmd_node},
-    {"group", "create [--gid N] [--count N] [--members LIST]", "make groups",
-     "Returns when they are made and led. Members are 3 nodes with the fewest replicas if not "
-     "given.\nA gid is not used again, and at the moment groups besides group 0 hold no shards.",
+    {"group", "create [...] | join GID... | leave GID...", "make groups, and let them own shards",
+     "group create [--gid N] [--count N] [--members LIST]\n"
+     "    Returns when they are made and led. Members are 3 nodes with the fewest replicas if not\n"
+     "    given. A gid is not used again. They own nothing until they join.\n"
+     "group join GID... | group leave GID...\n"
+     "    Shards move until those that have joined own as many each; files stay in use meanwhile.\n"
+     "    Returns when they have moved; with --no-wait at once, with --dry-run nothing is done.",
      cmd_group},
+    {"shard", "move SHARD GID", "give one shard to a group",
+     "Returns when it has moved; with --no-wait at once. A later join, leave or rebalance may "
+     "move\n"
+     "it again.",
+     cmd_shard},
+    {"config", "[N]", "show which group owns which shard",
+     "The latest configuration and what is on its way to it; with N the one of that number.",
+     cmd_config},
+    {"rebalance", "", "spread the shards evenly over the groups that have joined",
+     "Moves as few as that needs. --dry-run only says which.", cmd_rebalance},
     {"version", "", "print the version", NULL, cmd_version},
 };
 

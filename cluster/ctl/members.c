@@ -138,6 +138,8 @@ int members_ask(struct client *c, uint64_t deadline_ns, struct members *ret, str
 struct told {
     unsigned type;
     struct bytes body;
+    unsigned answer;  /* the type wanted; 0: a status */
+    struct buf **ret; /* that answer */
 };
 
 static int ask_told(void *arg, struct client *c, uint32_t node, unsigned timeout_ms,
@@ -147,16 +149,27 @@ static int ask_told(void *arg, struct client *c, uint32_t node, unsigned timeout
     struct buf *b = NULL;
     unsigned type = 0;
     int err = client_ask_node_msg(c, node, t->type, t->body, timeout_ms, &type, &b, msg);
-    if (err == 0)
+    if (err == 0 && t->answer && type == t->answer)
+        *t->ret = TAKE(b);
+    else if (err == 0)
         ret->status = read_status(b, &ret->leader, msg);
+    if (err == 0 && b && t->answer && ret->status == 0)
+        ret->status = errmsg_set(msg, -ERR_INVALID, "node n%u answers something else", node);
     buf_unref(b);
     return err;
+}
+
+int members_get(struct client *c, unsigned type, struct bytes body, unsigned answer,
+                uint64_t deadline_ns, struct buf **ret, struct errmsg *msg)
+{
+    struct told t = {type, body, answer, ret};
+    return ask_leader(c, deadline_ns, ask_told, &t, msg);
 }
 
 int members_tell(struct client *c, unsigned type, struct bytes body, uint64_t deadline_ns,
                  struct errmsg *msg)
 {
-    struct told t = {type, body};
+    struct told t = {type, body, 0, NULL};
     return ask_leader(c, deadline_ns, ask_told, &t, msg);
 }
 

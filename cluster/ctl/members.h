@@ -32,6 +32,10 @@ const char *members_address(const struct members *m, uint32_t node);
 NODISCARD int members_tell(struct client *c, unsigned type, struct bytes body, uint64_t deadline_ns,
                            struct errmsg *msg);
 
+/* The same for one that is answered by a message of type `answer`: its body, in *ret. */
+NODISCARD int members_get(struct client *c, unsigned type, struct bytes body, unsigned answer,
+                          uint64_t deadline_ns, struct buf **ret, struct errmsg *msg);
+
 /* The leader's verdict: 0, done or so already; its error and text. An answer that was lost is asked
  * for again, which is harmless. -ERR_UNREACHABLE: no leader until the deadline. */
 NODISCARD int members_change(struct client *c, enum member_op op, uint32_t node,
