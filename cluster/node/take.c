@@ -300,7 +300,7 @@ static enum step next_step(struct take *k)
     case STEP_NONE:
         break;
     }
-    ASSERT(!"no such step ends so");
+    ASSERT(false); /* no such step ends so */
     return STEP_NONE;
 }
 
