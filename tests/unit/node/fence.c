@@ -38,25 +38,50 @@ TEST(a_session_that_was_just_opened_writes_in_every_group)
     cluster_destroy(c);
 }
 
-TEST(many_new_sessions_need_few_entries_to_be_known)
+#define NEW_CLIENTS 1000
+#define PER_LINK    50 /* fewer than a connection may have under way */
+
+TEST(a_thousand_new_sessions_need_few_entries_to_be_known)
 {
     struct cluster *c = sharing();
-    uint64_t clients[60], ids[60];
+    struct test_client *links[NEW_CLIENTS / PER_LINK], *opener;
+    uint64_t clients[NEW_CLIENTS], ids[NEW_CLIENTS];
     unsigned shard = shard_of(c, 1);
-    for (unsigned i = 0; i < ARRAY_LEN(clients); i++)
-        clients[i] = multi_session(c);
+    opener = client_connect(c, multi_leader(c, 0), ROLE_CLIENT, false);
+    for (unsigned i = 0; i < NEW_CLIENTS; i++)
+        clients[i] = client_open_session(opener);
     uint64_t before = multi_applied(c, 1);
-    struct test_client *k = client_connect(c, multi_leader(c, 1), ROLE_CLIENT, false);
-    for (unsigned i = 0; i < ARRAY_LEN(clients); i++) {
+    for (unsigned i = 0; i < ARRAY_LEN(links); i++)
+        links[i] = client_connect(c, multi_leader(c, 1), ROLE_CLIENT, false);
+    for (unsigned i = 0; i < NEW_CLIENTS; i++) {
         struct kv_write w = {
             .op = KV_PUT, .key = multi_key(c, shard, "key"), .value = bytes_str("v")};
         struct msg_txn t = {
             .client = clients[i], .seq = 1, .acked_below = 1, .n_writes = 1, .writes = &w};
-        ids[i] = CLIENT_ASK(k, txn, &t);
+        ids[i] = CLIENT_ASK(links[i / PER_LINK], txn, &t);
     }
-    for (unsigned i = 0; i < ARRAY_LEN(clients); i++)
-        assert_int_equal(frame_status(c, client_wait(k, ids[i]), NULL), 0);
-    assert_in_range(multi_applied(c, 1) - before, ARRAY_LEN(clients), ARRAY_LEN(clients) + 3);
+    for (unsigned i = 0; i < NEW_CLIENTS; i++)
+        assert_int_equal(frame_status(c, client_wait(links[i / PER_LINK], ids[i]), NULL), 0);
+    assert_in_range(multi_applied(c, 1) - before, NEW_CLIENTS, NEW_CLIENTS + 3);
+    for (unsigned i = 0; i < ARRAY_LEN(links); i++)
+        client_hang_up(links[i]);
+    client_hang_up(opener);
+    cluster_destroy(c);
+}
+
+TEST(a_leader_that_steps_down_sends_those_who_wait_to_the_next_one)
+{
+    struct cluster *c = sharing();
+    unsigned old = multi_leader(c, 1);
+    struct test_client *k = client_connect(c, old, ROLE_CLIENT, false);
+    struct kv_write w = {
+        .op = KV_PUT, .key = multi_key(c, shard_of(c, 1), "key"), .value = bytes_str("v")};
+    struct msg_txn t = {.client = 1000000, .seq = 1, .acked_below = 1, .n_writes = 1, .writes = &w};
+    uint64_t id = CLIENT_ASK(k, txn, &t);
+    cluster_run(c, 1);
+    assert_false(client_has(k, id)); /* it waits */
+    cluster_cut_off(c, old, true);
+    assert_int_equal(frame_status(c, client_wait(k, id), NULL), ERR_NOT_LEADER);
     client_hang_up(k);
     cluster_destroy(c);
 }
@@ -188,7 +213,8 @@ TEST(the_leader_of_group_0_may_die_while_it_tells_the_others)
 }
 
 T_MAIN(T(a_session_that_was_just_opened_writes_in_every_group),
-       T(many_new_sessions_need_few_entries_to_be_known),
+       T(a_thousand_new_sessions_need_few_entries_to_be_known),
+       T(a_leader_that_steps_down_sends_those_who_wait_to_the_next_one),
        T(a_client_that_nobody_has_registered_is_not_served),
        T(a_session_that_ended_is_refused_by_every_group_before_it_is_taken_off_the_list),
        T(as_long_as_one_group_has_not_heard_it_a_session_stays_on_the_list),
