@@ -373,6 +373,16 @@ static int map_all(struct attempt *a, const struct msg_txn *t)
     return err;
 }
 
+/* The result is kept with the lowest shard written, and looked for there: only its owner may
+ * coordinate. */
+static bool result_is_elsewhere(const struct attempt *a, const struct msg_txn *t)
+{
+    unsigned lowest = get_be16(t->writes[0].key.p);
+    for (uint32_t i = 1; i < t->n_writes; i++)
+        lowest = MIN(lowest, get_be16(t->writes[i].key.p));
+    return a->map[lowest] != 0;
+}
+
 /* The shards that it needs have come here meanwhile: it is like any other. */
 static void run_alone(struct attempt *a)
 {
@@ -394,6 +404,11 @@ static void attempt_begin(struct attempt *a)
     if (err < 0) {
         a->n_parts = 0;
         try_again(a, err);
+        return;
+    }
+    if (result_is_elsewhere(a, &t)) { /* the shard left us a moment ago */
+        a->n_parts = 0;
+        fail(a, -ERR_WRONG_GROUP);
         return;
     }
     if (a->n_parts == 0) {

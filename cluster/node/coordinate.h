@@ -28,8 +28,9 @@
 struct coordinator *coordinator_create(struct group *g);
 void coordinator_destroy(struct coordinator *c);
 
-/* The request names shards of other groups; g leads, and serves the lowest shard written. Errors
- * are for serve_frame to answer: -ERR_BUSY, -ERR_WRONG_GROUP. */
+/* The request writes, names shards that g does not serve, and g leads. If the lowest shard written
+ * is one of them (it left a moment ago) the client is told WRONG_GROUP. Errors are for serve_frame
+ * to answer: -ERR_BUSY. */
 NODISCARD int coordinate(struct conn *c, uint64_t id, struct group *g, const struct msg_txn *t,
                          struct bytes body);
 /* Leadership is gone: answers what waits here, and forgets it. */

@@ -185,6 +185,9 @@ TEST(what_is_written_while_a_shard_is_copied_arrives_too)
         unsigned status = frame_status(c, client_wait(k, ids[i]), NULL);
         const char *v = multi_get(c, 3, arena_printf(&c->arena, "w%u", i));
         written += status == 0;
+        if (status != 0 && status != ERR_WRONG_GROUP && status != ERR_NOT_LEADER &&
+            status != ERR_BUSY)
+            fail_msg("write %u: status %u is not one to ask again after", i, status);
         assert_int_equal(status == 0, v != NULL);
     }
     assert_in_range(written, 5, n - 1); /* some met the copying, some came too late */
