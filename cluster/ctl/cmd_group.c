@@ -272,12 +272,18 @@ int cmd_group(struct ctl *ctl, const struct ctl_command *self, int argc, char **
     struct group_cmd c = {.ctl = ctl};
     if (!ctl_parse(ctl, self, entries, &argc, &argv, 1, 1 + GROUPS_MAX))
         return CTL_USAGE;
-    if (strcmp(argv[1], "join") == 0 || strcmp(argv[1], "leave") == 0)
+    if (strcmp(argv[1], "join") == 0 || strcmp(argv[1], "leave") == 0) {
+        if (gid != 0 || count != 1 || members)
+            return ctl_usage("group %s: --gid, --count and --members are for group create",
+                             argv[1]);
         return join_or_leave(ctl, &change, argv[1], argc - 2, argv + 2);
+    }
     if (strcmp(argv[1], "create") != 0)
         return ctl_usage("group: unknown action \"%s\"; it is create, join or leave", argv[1]);
     if (argc > 2)
         return ctl_usage("group create: \"%s\" is too much", argv[2]);
+    if (change.dry_run || change.no_wait)
+        return ctl_usage("group create: --dry-run and --no-wait are for group join and leave");
     if (count < 1 || count > GROUPS_MAX)
         return ctl_usage("group create: --count %d: 1 to %d", count, GROUPS_MAX);
     if (gid < 0 || gid > GID_MAX + 1 - count)

@@ -25,7 +25,7 @@ static uint32_t never_made(const struct kv *kv, const struct msg_config_change *
 static int not_found(const struct kv *kv, const struct msg_config_change *m, struct errmsg *msg)
 {
     if (never_made(kv, m) != 0)
-        return errmsg_set(msg, -ERR_NOT_FOUND, "there is no group %u: raftfsctl group lists them",
+        return errmsg_set(msg, -ERR_NOT_FOUND, "there is no group %u: raftfsctl status lists them",
                           never_made(kv, m));
     return errmsg_set(msg, -ERR_NOT_FOUND, "group %u has not joined", culprit(kv, m, false));
 }
@@ -46,9 +46,10 @@ static int refused(const struct kv *kv, const struct msg_config_change *m, int e
     switch (err) {
     case -ERR_MOVING:
         return errmsg_set(msg, err,
-                          "%u shards are still on their way to configuration %" G_GUINT64_FORMAT
-                          ": ask again when they have arrived",
-                          kv_config_pending(kv), num);
+                          "%u shard%s still on the way to configuration %" G_GUINT64_FORMAT
+                          ": ask again when all have arrived",
+                          kv_config_pending(kv), kv_config_pending(kv) == 1 ? " is" : "s are",
+                          num);
     case -ERR_CONFIG_NUM:
         return errmsg_set(msg, err,
                           "the configuration is %" G_GUINT64_FORMAT

@@ -166,7 +166,7 @@ TEST(there_is_one_change_at_a_time)
     cluster_kill(c, 4); /* so that nothing arrives */
     DONE(ask(c, CONFIG_JOIN, 1, 0, "2"));
     REFUSED(ask(c, CONFIG_LEAVE, 2, 0, "2"), ERR_MOVING,
-            "8 shards are still on their way to configuration 2");
+            "8 shards are still on the way to configuration 2");
     assert_int_equal(get(c, CONFIG_LATEST).n_pending, 8);
     cluster_start(c, 4);
     EVENTUALLY(c, multi_settled(c));
