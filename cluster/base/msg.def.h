@@ -50,7 +50,7 @@ enum kv_write_op {
 #define NODE_ADDRESS_FIELDS(F, L) F(U32, node) F(BYTES, address)
 #define MEMBER_STATUS_FIELDS(F, L)                                                                 \
     F(U32, node) F(U64, match) F(U64, next) F(U8, state) F(U64, heard_ms) F(U8, suspect)
-/* lease: of a leader, enum lease_state. */
+/* lease: of a leader, enum lease_state; shards: so many are served by the group, as applied here. */
 enum lease_state { LEASE_OFF = 0, LEASE_ENDED = 1, LEASE_HOLDS = 2 };
 #define GROUP_STATUS_FIELDS(F, L)                                                                  \
     F(U32, gid) F(U8, role) F(U32, leader) F(U64, term) F(U64, first) F(U64, last)                 \

@@ -9,7 +9,8 @@
 #include "cluster/ctl/owners.h"
 
 #define POLL_US 100000
-#define BAR     30
+#define BAR     24
+#define TELL_NS UINT64_C(1000000000)
 
 struct change {
     struct ctl *ctl;
@@ -78,48 +79,80 @@ static unsigned left(const struct change *x, const struct owners *latest)
     return latest->reply.num > x->next.reply.num ? 0 : latest->reply.n_pending;
 }
 
-static void draw(const struct change *x, unsigned n_left, uint64_t began_ns)
+struct progress {
+    uint64_t began_ns, told_ns;
+    unsigned told_left;
+    bool terminal;
+};
+
+static void print_counts(const struct change *x, const struct progress *p, unsigned n_left)
 {
-    unsigned done = x->moving - MIN(n_left, x->moving), filled = done * BAR / MAX(x->moving, 1u);
-    double s = (double)(clock_mono_ns() - began_ns) / 1e9;
-    char bar[BAR + 1];
-    memset(bar, '.', BAR);
-    memset(bar, '#', filled);
-    bar[BAR] = 0;
-    printf("\r[%s] %u of %u shards", bar, done, x->moving);
+    unsigned done = x->moving - n_left;
+    double s = (double)(clock_mono_ns() - p->began_ns) / 1e9;
+    printf("%u of %u shard%s moved", done, x->moving, x->moving == 1 ? " has" : "s have");
     if (done > 0 && n_left > 0)
         printf(", about %.0f s left", s / done * n_left + 0.5);
-    printf("\033[K");
+}
+
+/* On a terminal a bar, else a line where something has arrived, once a second at most. */
+static void show(const struct change *x, struct progress *p, unsigned n_left)
+{
+    unsigned filled = (x->moving - n_left) * BAR / MAX(x->moving, 1u);
+    char bar[BAR + 1] = {0};
+    if (p->terminal) {
+        memset(bar, '.', BAR);
+        memset(bar, '#', filled);
+        printf("\r[%s] ", bar);
+        print_counts(x, p, n_left);
+        printf("\033[K");
+    } else if (n_left < p->told_left && clock_mono_ns() - p->told_ns >= TELL_NS) {
+        print_counts(x, p, n_left);
+        putchar('\n');
+        p->told_left = n_left;
+        p->told_ns = clock_mono_ns();
+    }
+    (void)fflush(stdout);
+}
+
+static void end_line(const struct progress *p)
+{
+    if (p->terminal)
+        printf("\r\033[K");
     (void)fflush(stdout);
 }
 
 static int wait_moved(struct change *x)
 {
     struct owners CLEANUP(owners_finish) latest = {0};
-    uint64_t began_ns = clock_mono_ns(), deadline_ns = deadline(x);
-    bool terminal = isatty(STDOUT_FILENO);
+    uint64_t now_ns = clock_mono_ns(), deadline_ns = deadline(x);
     unsigned n_left = x->moving;
+    struct progress p = {now_ns, now_ns, n_left, isatty(STDOUT_FILENO)};
     while (n_left > 0) {
         struct errmsg msg = {""};
         int err = owners_get(x->client, CONFIG_LATEST, deadline(x), &latest, &msg);
-        if (err < 0)
-            return ctl_error("%s: %u shards are still on their way, and go on by themselves: %s",
-                             x->what, n_left, msg.text[0] ? msg.text : err_text(err));
-        unsigned now = left(x, &latest);
+        if (err < 0) {
+            end_line(&p);
+            return ctl_error("%s: %u shard%s still on the way, and go on without this command: %s",
+                             x->what, n_left, n_left == 1 ? " is" : "s are",
+                             msg.text[0] ? msg.text : err_text(err));
+        }
+        unsigned now = MIN(left(x, &latest), x->moving);
         if (now < n_left)
             deadline_ns = deadline(x);
         n_left = now;
-        if (terminal)
-            draw(x, n_left, began_ns);
-        if (n_left > 0 && clock_mono_ns() >= deadline_ns)
-            return ctl_error("%s: nothing has arrived for %u s, %u shards are still on their way "
+        show(x, &p, n_left);
+        if (n_left > 0 && clock_mono_ns() >= deadline_ns) {
+            end_line(&p);
+            return ctl_error("%s: nothing has arrived for %u s, %u shard%s still on the way "
                              "(raftfsctl config shows which)",
-                             x->what, x->ctl->timeout_s, n_left);
+                             x->what, x->ctl->timeout_s, n_left, n_left == 1 ? " is" : "s are");
+        }
         if (n_left > 0)
             g_usleep(POLL_US);
     }
-    printf("%smoved %u shards in %.1f s\n", terminal ? "\r\033[K" : "", x->moving,
-           (double)(clock_mono_ns() - began_ns) / 1e9);
+    end_line(&p);
+    printf("moved %u shard%s in %.1f s\n", x->moving, plural(x->moving),
+           (double)(clock_mono_ns() - p.began_ns) / 1e9);
     return CTL_OK;
 }
 

@@ -7,6 +7,7 @@
 #include "cluster/ctl/ctl.h"
 #include "cluster/ctl/json.h"
 #include "cluster/ctl/members.h"
+#include "cluster/ctl/owners.h"
 #include "cluster/ctl/status_groups.h"
 
 /* A voter counts as up when the leader heard it within this; when we could not reach it ourselves,
@@ -41,6 +42,7 @@ struct status {
     unsigned n_suspect;          /* nodes that say that they are damaged, and not repaired yet */
     bool quorum;
     struct members members; /* as the leader says; empty if nobody does */
+    struct owners owners;   /* the same; no owners if nobody does */
     struct status_node nodes[NODES_MAX];
     struct status_groups groups; /* besides group 0 */
 };
@@ -143,6 +145,9 @@ static void judge(struct status *s, unsigned timeout_ms)
                    is_voter(s, m->node);
     }
     s->quorum = s->n_up * 2 > g->n_voters;
+    /* It answers this when a quorum has confirmed that it leads. */
+    if (s->quorum && owners_get_node(s->client, s->leader->node, timeout_ms, &s->owners, &msg) < 0)
+        owners_finish(&s->owners);
 }
 
 static void collect(struct status *s, unsigned timeout_s)
@@ -307,6 +312,8 @@ static void print_text(const struct status *s)
     }
     g_autoptr(GString) groups = g_string_new(NULL);
     status_groups_text(&s->groups, groups);
+    if (s->owners.reply.n_owners > 0 && s->groups.all->len > 0)
+        owners_text_counts(&s->owners, groups);
     fputs(groups->str, stdout);
 }
 
@@ -427,12 +434,25 @@ static void json_node(struct json *j, const struct status *s, const struct answe
     json_close(j, '}');
 }
 
+static void json_owners(struct json *j, const struct status *s)
+{
+    const struct msg_config_reply *r = &s->owners.reply;
+    if (r->n_owners == 0) {
+        json_null(j, "config");
+        return;
+    }
+    json_number(j, "config", r->num);
+    json_number(j, "shards", r->n_owners);
+    json_number(j, "shards_moving", r->n_pending);
+}
+
 static void print_json(const struct status *s)
 {
     struct json j;
     json_init(&j);
     json_open(&j, NULL, '{');
     json_printf_string(&j, "cluster", "%016" PRIx64, client_cluster(s->client));
+    json_owners(&j, s);
     json_open(&j, "groups", '[');
     json_group(&j, s);
     status_groups_json(&s->groups, &j);
@@ -478,5 +498,6 @@ int cmd_status(struct ctl *ctl, const struct ctl_command *self, int argc, char *
         buf_unref(s.answers[i].buf);
     }
     members_finish(&s.members);
+    owners_finish(&s.owners);
     return status;
 }

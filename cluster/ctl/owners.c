@@ -12,6 +12,21 @@ void owners_finish(struct owners *o)
     *o = (struct owners){0};
 }
 
+/* Checked so far that owners can be looked up. */
+static int take(struct buf *b, struct owners *ret, struct errmsg *msg)
+{
+    owners_finish(ret);
+    struct msg_config_reply *r = &ret->reply;
+    bool good = dec_config_reply(arena_copy(&ret->arena, buf_bytes(b)), &ret->arena, r) == 0 &&
+                r->status == 0;
+    for (uint32_t i = 0; good && i < r->n_pending; i++)
+        good = r->pending[i].shard < r->n_owners;
+    if (good)
+        return 0;
+    owners_finish(ret);
+    return errmsg_set(msg, -ERR_INVALID, "the leader's configuration cannot be read");
+}
+
 static int ask(struct client *c, unsigned type, struct bytes body, uint64_t deadline_ns,
                struct owners *ret, struct errmsg *msg)
 {
@@ -19,11 +34,7 @@ static int ask(struct client *c, unsigned type, struct bytes body, uint64_t dead
     int err = members_get(c, type, body, MSG_config_reply, deadline_ns, &b, msg);
     if (err < 0)
         return err;
-    owners_finish(ret);
-    if (dec_config_reply(arena_copy(&ret->arena, buf_bytes(b)), &ret->arena, &ret->reply) < 0 ||
-        ret->reply.status != 0)
-        return errmsg_set(msg, -ERR_INVALID, "the leader's configuration cannot be read");
-    return 0;
+    return take(b, ret, msg);
 }
 
 int owners_get(struct client *c, uint64_t num, uint64_t deadline_ns, struct owners *ret,
@@ -33,6 +44,21 @@ int owners_get(struct client *c, uint64_t num, uint64_t deadline_ns, struct owne
     const struct msg_config_get m = {num};
     enc_config_get(&e, &m);
     return ask(c, MSG_config_get, enc_view(&e), deadline_ns, ret, msg);
+}
+
+int owners_get_node(struct client *c, uint32_t node, unsigned timeout_ms, struct owners *ret,
+                    struct errmsg *msg)
+{
+    struct enc e CLEANUP(enc_finish) = {0};
+    struct buf *CLEANUP(buf_unref) b = NULL;
+    const struct msg_config_get m = {CONFIG_LATEST};
+    unsigned type = 0;
+    enc_config_get(&e, &m);
+    int err =
+        client_ask_node_msg(c, node, MSG_config_get, enc_view(&e), timeout_ms, &type, &b, msg);
+    if (err == 0 && type != MSG_config_reply)
+        err = errmsg_set(msg, -ERR_INVALID, "node n%u tells no configuration", node);
+    return err < 0 ? err : take(b, ret, msg);
 }
 
 int owners_preview(struct client *c, const struct msg_config_change *m, uint64_t deadline_ns,
@@ -51,56 +77,137 @@ unsigned owners_distance(const struct owners *a, const struct owners *b)
     return n;
 }
 
-/* --- printing --------------------------------------------------------------------------------- */
+/* --- sets of shards --------------------------------------------------------------------------- */
 
 static uint32_t owner(const struct owners *o, uint32_t shard)
 {
     return o->reply.owners[shard].gid;
 }
 
-static unsigned count(const struct owners *o, uint32_t gid)
+const char *plural(uint64_t n)
 {
-    unsigned n = 0;
-    for (uint32_t i = 0; i < o->reply.n_owners; i++)
-        n += owner(o, i) == gid;
-    return n;
+    return n == 1 ? "" : "s";
 }
 
-/* "0-3,7": those that gid owns. */
-static char *ranges(const struct owners *o, uint32_t gid)
+struct shard_set {
+    unsigned n;
+    bool in[SHARDS_MAX + 1]; /* one more, never in: it ends the last range */
+};
+
+static void add(struct shard_set *s, uint32_t shard)
 {
-    GString *s = g_string_new(NULL);
-    for (uint32_t i = 0; i < o->reply.n_owners; i++) {
-        uint32_t last = i;
-        if (owner(o, i) != gid)
+    if (shard < SHARDS_MAX && !s->in[shard]) {
+        s->in[shard] = true;
+        s->n++;
+    }
+}
+
+/* ": 0-3,7" */
+static void print_set(const struct shard_set *s)
+{
+    const char *before = ": ";
+    for (unsigned i = 0; i < SHARDS_MAX; i++) {
+        unsigned last = i;
+        if (!s->in[i])
             continue;
-        while (last + 1 < o->reply.n_owners && owner(o, last + 1) == gid)
+        while (s->in[last + 1])
             last++;
-        g_string_append_printf(s, last > i ? "%s%" PRIu32 "-%" PRIu32 : "%s%" PRIu32,
-                               s->len ? "," : "", i, last);
+        if (last > i)
+            printf("%s%u-%u", before, i, last);
+        else
+            printf("%s%u", before, i);
+        before = ",";
         i = last;
     }
-    return g_string_free(s, FALSE);
 }
+
+/* --- moves ------------------------------------------------------------------------------------ */
+
+struct moves {
+    unsigned n;
+    struct {
+        uint32_t shard, from, to;
+    } at[SHARDS_MAX];
+};
+
+static void add_move(struct moves *m, uint32_t shard, uint32_t from, uint32_t to)
+{
+    m->at[m->n].shard = shard;
+    m->at[m->n].from = from;
+    m->at[m->n++].to = to;
+}
+
+static bool is_alike(const struct moves *m, unsigned a, unsigned b)
+{
+    return m->at[a].from == m->at[b].from && m->at[a].to == m->at[b].to;
+}
+
+/* A line for each pair of groups. */
+static void print_moves(const struct moves *m)
+{
+    for (unsigned i = 0; i < m->n; i++) {
+        struct shard_set s = {0};
+        bool told = false;
+        for (unsigned k = 0; k < i && !told; k++)
+            told = is_alike(m, k, i);
+        for (unsigned k = i; k < m->n && !told; k++)
+            if (is_alike(m, k, i))
+                add(&s, m->at[k].shard);
+        if (told)
+            continue;
+        printf("group %" PRIu32 " gives group %" PRIu32 " %u shard%s", m->at[i].from, m->at[i].to,
+               s.n, plural(s.n));
+        print_set(&s);
+        putchar('\n');
+    }
+}
+
+void owners_print_moves(const struct owners *a, const struct owners *b)
+{
+    struct moves m = {0};
+    for (uint32_t i = 0; i < a->reply.n_owners && i < b->reply.n_owners; i++)
+        if (owner(a, i) != owner(b, i))
+            add_move(&m, i, owner(a, i), owner(b, i));
+    print_moves(&m);
+}
+
+static void print_pending(const struct owners *o)
+{
+    const struct msg_config_reply *r = &o->reply;
+    struct moves m = {0};
+    for (uint32_t i = 0; i < r->n_pending; i++)
+        add_move(&m, r->pending[i].shard, r->pending[i].gid, owner(o, r->pending[i].shard));
+    if (m.n > 0)
+        printf("%u shard%s still on the way:\n", m.n, m.n == 1 ? " is" : "s are");
+    print_moves(&m);
+}
+
+/* --- a configuration -------------------------------------------------------------------------- */
 
 static void print_group(const struct owners *o, uint32_t gid)
 {
-    g_autofree char *list = ranges(o, gid);
-    printf("group %" PRIu32 ": %u shards%s%s\n", gid, count(o, gid), list[0] ? ": " : "", list);
+    struct shard_set s = {0};
+    for (uint32_t i = 0; i < o->reply.n_owners; i++)
+        if (owner(o, i) == gid)
+            add(&s, i);
+    printf("group %" PRIu32 ": %u shard%s", gid, s.n, plural(s.n));
+    print_set(&s);
+    putchar('\n');
 }
 
 void owners_print(const struct owners *o)
 {
     const struct msg_config_reply *r = &o->reply;
-    printf("configuration %" PRIu64 ": %" PRIu32 " shards, %" PRIu32 " groups have joined\n",
-           r->num, r->n_owners, r->n_groups);
+    printf("configuration %" PRIu64 ": %" PRIu32 " shards, ", r->num, r->n_owners);
+    if (r->n_groups == 0)
+        printf("no group has joined\n");
+    else
+        printf("%" PRIu32 " group%s joined\n", r->n_groups, r->n_groups == 1 ? " has" : "s have");
     if (r->n_groups == 0)
         print_group(o, 0);
     for (uint32_t i = 0; i < r->n_groups; i++)
         print_group(o, r->groups[i].gid);
-    for (uint32_t i = 0; i < r->n_pending; i++)
-        printf("shard %u is on its way from group %" PRIu32 " to group %" PRIu32 "\n",
-               r->pending[i].shard, r->pending[i].gid, owner(o, r->pending[i].shard));
+    print_pending(o);
 }
 
 void owners_json(const struct owners *o, struct json *j)
@@ -128,33 +235,84 @@ void owners_json(const struct owners *o, struct json *j)
     json_close(j, '}');
 }
 
-/* Groups of either, once each. */
-static unsigned all_groups(const struct owners *a, const struct owners *b, uint32_t *ret)
+/* --- for status ------------------------------------------------------------------------------- */
+
+/* What each group has now: a shard that is on its way is where it comes from. */
+struct counted {
+    unsigned n_groups;
+    struct {
+        uint32_t gid;
+        unsigned shards;
+    } groups[GROUPS_MAX + 1];
+};
+
+static void count_group(const struct owners *o, uint32_t gid, struct counted *ret)
 {
-    const struct owners *both[] = {a, b};
+    const struct msg_config_reply *r = &o->reply;
     unsigned n = 0;
-    for (unsigned k = 0; k < 2; k++)
-        for (uint32_t i = 0; i < both[k]->reply.n_owners; i++) {
-            unsigned at = 0;
-            while (at < n && ret[at] != owner(both[k], i))
-                at++;
-            if (at == n && n < GROUPS_MAX + 1)
-                ret[n++] = owner(both[k], i);
-        }
-    return n;
+    for (unsigned i = 0; i < ret->n_groups; i++)
+        if (ret->groups[i].gid == gid)
+            return;
+    if (ret->n_groups == ARRAY_LEN(ret->groups))
+        return;
+    for (uint32_t i = 0; i < r->n_owners; i++)
+        n += owner(o, i) == gid;
+    for (uint32_t i = 0; i < r->n_pending; i++) {
+        n -= owner(o, r->pending[i].shard) == gid;
+        n += r->pending[i].gid == gid;
+    }
+    ret->groups[ret->n_groups].gid = gid;
+    ret->groups[ret->n_groups++].shards = n;
 }
 
-void owners_print_moves(const struct owners *a, const struct owners *b)
+/* "group 1 has 86", "groups 2-4,7 have 85 each": from the i-th on those that have as many. */
+static void text_alike(const struct counted *c, unsigned from, GString *out)
 {
-    uint32_t gids[GROUPS_MAX + 1];
-    unsigned n = all_groups(a, b, gids);
-    for (unsigned from = 0; from < n; from++)
-        for (unsigned to = 0; to < n; to++) {
-            unsigned moving = 0;
-            for (uint32_t i = 0; from != to && i < a->reply.n_owners; i++)
-                moving += owner(a, i) == gids[from] && owner(b, i) == gids[to];
-            if (moving > 0)
-                printf("group %" PRIu32 " gives group %" PRIu32 " %u shards\n", gids[from],
-                       gids[to], moving);
-        }
+    unsigned n = 0, shards = c->groups[from].shards;
+    g_autoptr(GString) gids = g_string_new(NULL);
+    for (unsigned i = from; i < c->n_groups; i++) {
+        unsigned last = i;
+        if (c->groups[i].shards != shards)
+            continue;
+        while (last + 1 < c->n_groups && c->groups[last + 1].shards == shards &&
+               c->groups[last + 1].gid == c->groups[last].gid + 1)
+            last++;
+        g_string_append_printf(gids, "%s%" PRIu32, n ? "," : "", c->groups[i].gid);
+        if (last > i)
+            g_string_append_printf(gids, "-%" PRIu32, c->groups[last].gid);
+        n += last - i + 1;
+        i = last;
+    }
+    g_string_append_printf(out, "%s %s %s ", n == 1 ? "group" : "groups", gids->str,
+                           n == 1 ? "has" : "have");
+    if (shards == 0)
+        g_string_append(out, "none");
+    else
+        g_string_append_printf(out, n == 1 ? "%u" : "%u each", shards);
+}
+
+void owners_text_counts(const struct owners *o, GString *out)
+{
+    const struct msg_config_reply *r = &o->reply;
+    struct counted c = {0};
+    if (r->n_groups == 0)
+        count_group(o, 0, &c);
+    for (uint32_t i = 0; i < r->n_groups; i++)
+        count_group(o, r->groups[i].gid, &c);
+    for (uint32_t i = 0; i < r->n_pending; i++)
+        count_group(o, r->pending[i].gid, &c);
+    g_string_append_printf(out, "%" PRIu32 " shards: ", r->n_owners);
+    for (unsigned i = 0; i < c.n_groups; i++) {
+        bool told = false;
+        for (unsigned k = 0; k < i && !told; k++)
+            told = c.groups[k].shards == c.groups[i].shards;
+        if (told)
+            continue;
+        g_string_append(out, i ? "; " : "");
+        text_alike(&c, i, out);
+    }
+    g_string_append_c(out, '\n');
+    if (r->n_pending > 0)
+        g_string_append_printf(out, "%" PRIu32 " shard%s on the way to configuration %" PRIu64 "\n",
+                               r->n_pending, r->n_pending == 1 ? " is" : "s are", r->num);
 }

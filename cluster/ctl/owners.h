@@ -22,6 +22,9 @@ static inline UNUSED void owners_finish_p(struct owners *o)
  * -ERR_UNREACHABLE: no leader until the deadline. */
 NODISCARD int owners_get(struct client *c, uint64_t num, uint64_t deadline_ns, struct owners *ret,
                          struct errmsg *msg);
+/* The latest, asked of one node, which has to lead. */
+NODISCARD int owners_get_node(struct client *c, uint32_t node, unsigned timeout_ms,
+                              struct owners *ret, struct errmsg *msg);
 /* The one that the change would make now. */
 NODISCARD int owners_preview(struct client *c, const struct msg_config_change *m,
                              uint64_t deadline_ns, struct owners *ret, struct errmsg *msg);
@@ -33,3 +36,8 @@ void owners_print(const struct owners *o);
 void owners_json(const struct owners *o, struct json *j);
 /* A line for each pair of groups between which shards move from a to b. */
 void owners_print_moves(const struct owners *a, const struct owners *b);
+/* A line: how many shards each group has now; and one for what is on its way. */
+void owners_text_counts(const struct owners *o, GString *out);
+
+/* "s" or "", as in 2 shards and 1 shard. */
+const char *plural(uint64_t n);

@@ -206,6 +206,7 @@ void status_groups_json(const struct status_groups *g, struct json *j)
         json_number(j, "term", v->status->term);
         json_number(j, "commit", v->status->commit);
         json_number(j, "applied", v->status->applied);
+        json_number(j, "shards", v->status->shards);
         json_number(j, "voters", v->status->n_voters);
         json_number(j, "voters_up", v->n_up);
         json_replicas(g, v, j);

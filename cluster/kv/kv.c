@@ -511,6 +511,11 @@ const struct kv_shard *kv_shard(const struct kv *kv, unsigned shard)
     return &kv->owned.all[shard];
 }
 
+unsigned kv_shards_served(const struct kv *kv)
+{
+    return kv->shards - kv->owned.unserved;
+}
+
 const struct config *kv_config(const struct kv *kv)
 {
     return &kv->configs->latest;

@@ -184,6 +184,7 @@ NODISCARD int kv_group_check(const struct kv *kv, const struct msg_group_create 
  * shard between two groups is written there, too.
  */
 const struct kv_shard *kv_shard(const struct kv *kv, unsigned shard);
+unsigned kv_shards_served(const struct kv *kv); /* so many */
 /* All shards that the request names, which kv_check has accepted. */
 bool kv_serves(const struct kv *kv, const struct msg_txn *t);
 

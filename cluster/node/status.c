@@ -135,7 +135,7 @@ static void fill_group(struct node *n, struct group *g, struct group_status *ret
         .commit = s.commit,
         .applied = s.applied,
         .sessions = kv_sessions(g->kv),
-        .shards = g->gid == 0 ? n->config.shards : 0,
+        .shards = (uint16_t)kv_shards_served(g->kv),
         .n_voters = raft_get_conf(g->raft)->n_voters,
         .suspect = s.suspect,
         .repair_goal = s.repair_goal,

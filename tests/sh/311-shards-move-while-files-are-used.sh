@@ -80,6 +80,10 @@ step group join 1
 same "$(owned 1)" 256 "shards of group 1"
 step group join 2
 same "$(owned 1) $(owned 2)" "128 128" "shards of both groups"
+ctl status >said || fail "status: $(cat said)"
+grep -qx "256 shards: groups 1-2 have 128 each" said || fail "status does not tell the shards: $(cat said)"
+same "$(ctl status --json | jq -c '[.config, .shards, .shards_moving], [.groups[].shards]' | tr -d '\n')" \
+    "[2,256,0][0,128,128]" "numbers in status --json"
 
 say "configurations by number"
 ctl config >said || fail "config: $(cat said)"

@@ -98,6 +98,37 @@ TEST(a_join_is_the_next_configuration_and_the_shards_follow)
     cluster_destroy(c);
 }
 
+/* As the group's leader says. */
+static unsigned served(struct cluster *c, unsigned gid)
+{
+    struct msg_node_status_reply r;
+    const struct msg_node_status m = {0};
+    EVENTUALLY(c, multi_leader(c, gid) != 0);
+    struct test_client *k = client_connect(c, multi_leader(c, gid), ROLE_CLIENT, false);
+    struct frame f = client_wait(k, CLIENT_ASK(k, node_status, &m));
+    T_OK(dec_node_status_reply(f.body, &c->arena, &r));
+    client_hang_up(k);
+    for (uint32_t i = 0; i < r.n_groups; i++)
+        if (r.groups[i].gid == gid)
+            return r.groups[i].shards;
+    return UINT_MAX;
+}
+
+TEST(status_tells_how_many_shards_each_group_serves)
+{
+    struct cluster *c = multi_serving(3, 2);
+    assert_int_equal(served(c, 0), TEST_SHARDS);
+    assert_int_equal(served(c, 1), 0);
+    DONE(ask(c, CONFIG_JOIN, 0, 0, "12"));
+    EVENTUALLY(c, multi_settled(c));
+    assert_int_equal(served(c, 0), 0);
+    assert_int_equal(served(c, 1), TEST_SHARDS / 2);
+    DONE(ask(c, CONFIG_MOVE, 1, 0, "2"));
+    EVENTUALLY(c, multi_settled(c));
+    assert_int_equal(served(c, 2), TEST_SHARDS / 2 + 1);
+    cluster_destroy(c);
+}
+
 TEST(old_configurations_are_told_by_number)
 {
     struct cluster *c = multi_serving(3, 2);
@@ -200,7 +231,8 @@ TEST(only_an_administrator_changes_the_configuration_and_anybody_may_look)
     cluster_destroy(c);
 }
 
-T_MAIN(T(a_join_is_the_next_configuration_and_the_shards_follow),
+T_MAIN(T(status_tells_how_many_shards_each_group_serves),
+       T(a_join_is_the_next_configuration_and_the_shards_follow),
        T(old_configurations_are_told_by_number), T(a_preview_changes_nothing),
        T(what_cannot_be_done_is_refused_in_one_line_and_changes_nothing),
        T(there_is_one_change_at_a_time), T(of_two_changes_that_are_asked_together_one_is_made),
