@@ -278,14 +278,14 @@ void group_destroy(struct group *g)
 
 /* --- time ------------------------------------------------------------------------------------- */
 
-/* How many voters come before the node, counted from another one for each group, so that leaders
- * are spread. */
+/* How many of its voters come before this node (place_turn), so that leaders are spread. */
 static unsigned rank_of(const struct group *g, const struct raft_conf *conf)
 {
-    unsigned before = 0;
+    const struct node *n = g->node;
+    unsigned before = 0, own = place_turn(n, g->gid, n->config.id);
     for (unsigned i = 0; i < conf->n_voters; i++)
-        before += conf->voters[i] < g->node->config.id;
-    return (before + g->gid) % conf->n_voters;
+        before += place_turn(n, g->gid, conf->voters[i]) < own;
+    return before;
 }
 
 static bool is_candidate(const struct group *g)

@@ -33,6 +33,15 @@ struct raft_conf place_first_conf(const struct group *g)
     return conf;
 }
 
+unsigned place_turn(const struct node *n, uint32_t gid, uint32_t id)
+{
+    const struct raft_conf *all = raft_get_conf(node_group((struct node *)n, 0)->raft);
+    unsigned count = MAX(all->n_voters, 1), before = 0;
+    for (unsigned i = 0; i < all->n_voters; i++)
+        before += all->voters[i] < id;
+    return (before + count - gid % count) % count;
+}
+
 /* What the log held of it at the start, NULL: nothing. */
 static const struct wal_group *logged(const struct wal_recovery *rec, uint32_t gid)
 {

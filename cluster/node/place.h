@@ -29,6 +29,9 @@ void place_tick(struct node *n);
 
 /* The configuration of index 0: from the file for group 0, else from the group's row. */
 struct raft_conf place_first_conf(const struct group *g);
+/* How many voters of group 0 come before the node, counted by id, round and round, from the gid-th:
+ * who comes first leads the group at its start, if it is a member. */
+unsigned place_turn(const struct node *n, uint32_t gid, uint32_t id);
 
 /* --- requests; errors are for serve_frame to answer --- */
 NODISCARD int place_create(struct conn *c, uint64_t id, const struct msg_group_create *m,
