@@ -6,10 +6,10 @@
 #include "cluster/base/identity.h"
 
 static const char *const known_keys[] = {
-    "cluster",      "node",        "data",      "listen+",       "peer+",
-    "ca",           "cert",        "key",       "shards",        "election-ms",
-    "heartbeat-ms", "lease-reads", "read-from", "clock-drift",   "job-user",
-    "job-slots",    "log-level",   "join",      "snapshot-rate", NULL,
+    "cluster",       "node",        "data",     "listen+",     "peer+",        "ca",
+    "cert",          "key",         "shards",   "election-ms", "heartbeat-ms", "lease-reads",
+    "read-from",     "clock-drift", "job-user", "job-slots",   "log-level",    "join",
+    "snapshot-rate", "groups",      NULL,
 };
 
 /* Percent. Twice as fast as chronyd ever slews a clock (8.3 %), and some. */
@@ -212,8 +212,10 @@ static int parse_lease(struct daemon_conf *c, struct errmsg *msg)
 static int parse_rest(struct daemon_conf *c, struct errmsg *msg)
 {
     static const char *const levels[] = {"error", "warn", "info", "debug"};
-    uint64_t shards = SHARDS_DEFAULT, slots = 0, rate = 0;
+    uint64_t shards = SHARDS_DEFAULT, slots = 0, rate = 0, groups = 0;
     int err = conf_number(c->conf, "shards", 1, SHARDS_MAX, msg, &shards);
+    if (err == 0)
+        err = conf_number(c->conf, "groups", 0, GROUPS_MAX, msg, &groups);
     if (err == 0)
         err = conf_number(c->conf, "job-slots", 1, 1024, msg, &slots);
     if (err == 0)
@@ -221,6 +223,7 @@ static int parse_rest(struct daemon_conf *c, struct errmsg *msg)
     if (err < 0)
         return err;
     c->shards = (uint16_t)shards;
+    c->groups = (unsigned)groups;
     c->job_slots = (unsigned)slots;
     c->snapshot_tick_bytes = (unsigned)(MIB(rate) * TICK_MS / 1000);
     c->job_user = conf_get(c->conf, "job-user");

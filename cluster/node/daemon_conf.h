@@ -26,6 +26,7 @@ struct daemon_conf {
     bool join;                   /* it came later: none of the first voters */
     const char *ca, *cert, *key; /* all or none */
     uint16_t shards;
+    unsigned groups; /* besides group 0, of a new cluster */
     unsigned election_ticks, heartbeat_ticks;
     bool lease_reads;
     unsigned lease_drift_ticks;

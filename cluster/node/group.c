@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A replica's life: what it finds on disk at start, its clock, the requests it takes. */
 #include "cluster/node/group.h"
+#include "cluster/node/bootstrap.h"
 #include "cluster/node/check.h"
 #include "cluster/node/coordinate.h"
 #include "cluster/node/damage.h"
@@ -210,6 +211,7 @@ int group_open(struct node *n, uint32_t gid, const struct wal_group *w, struct g
     g->coordinator = coordinator_create(g);
     g->takes = takes_create(g);
     g->fence = fence_create(g);
+    g->bootstrap = bootstrap_create(g);
     int err = group_open_state(g, msg);
     if (err == -ERR_CORRUPT || (err == 0 && damage_noted(g)))
         err = damage_drop_store(g, msg);
@@ -269,6 +271,7 @@ void group_destroy(struct group *g)
     coordinator_destroy(g->coordinator);
     takes_destroy(g->takes);
     fence_destroy(g->fence);
+    bootstrap_destroy(g->bootstrap);
     raft_destroy(g->raft);
     group_close_state(g);
     g_queue_clear_full(&g->marks, g_free);
@@ -335,6 +338,7 @@ void group_tick(struct group *g)
     coordinator_tick(g->coordinator);
     takes_tick(g->takes);
     fence_tick(g->fence);
+    bootstrap_tick(g->bootstrap);
     if (group_has_work(g))
         group_touch(g);
 }

@@ -23,6 +23,7 @@
 struct wait_table;
 struct snap_recv;
 struct checkpoint;
+struct bootstrap;
 struct coordinator;
 struct takes;
 struct fence;
@@ -99,6 +100,7 @@ struct group {
     struct coordinator *coordinator;
     struct takes *takes;
     struct fence *fence;
+    struct bootstrap *bootstrap;
     struct checks *checks;
 
     /* Flush and compaction. */

@@ -188,6 +188,7 @@ static int start_node(struct daemon *d, struct errmsg *msg)
         .incarnation = d->identity.incarnation,
         .data_dir = c->data,
         .shards = c->shards,
+        .groups = c->groups,
         .peers = c->peers,
         .n_peers = c->n_peers,
         .join = c->join,

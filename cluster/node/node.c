@@ -81,6 +81,9 @@ static int check_config(const struct node_config *c, struct errmsg *msg)
     if (c->shards == 0 || c->shards > SHARDS_MAX)
         return errmsg_set(msg, -ERR_CONFIG, "%u shards; there may be 1 to %d", c->shards,
                           SHARDS_MAX);
+    if (c->groups > GROUPS_MAX)
+        return errmsg_set(msg, -ERR_CONFIG, "%u groups; there may be 0 to %d", c->groups,
+                          GROUPS_MAX);
     if (c->snapshot_chunk > SNAPSHOT_CHUNK)
         return errmsg_set(msg, -ERR_CONFIG, "snapshot chunks of %u bytes; at most %u",
                           c->snapshot_chunk, (unsigned)SNAPSHOT_CHUNK);

@@ -32,6 +32,7 @@ struct node_config {
     uint64_t incarnation; /* of this data directory */
     const char *data_dir; /* holds identity, wal/, groups/<gid>/ */
     uint16_t shards;
+    unsigned groups; /* besides group 0, of a new cluster (bootstrap.h); at most GROUPS_MAX */
     const struct node_peer_config *peers; /* the members as of its making, this node included */
     unsigned n_peers;
     bool join; /* it is none of the first voters: log or snapshot tell it its place */

@@ -212,12 +212,32 @@ static int check(const struct group *g0, const struct msg_group_create *m, struc
     return check_members(g0, m, msg);
 }
 
+static int propose(struct group *g0, const struct msg_group_create *m, struct bytes body,
+                   struct request *r)
+{
+    struct raft_status s;
+    node_log(g0->node, LOG_INFO, "create gid=%u members=%u", m->gid, m->n_members);
+    int err = group_propose(g0, KV_CMD_GROUP, body, r);
+    raft_get_status(g0->raft, &s);
+    g0->group_asked = s.last;
+    return err;
+}
+
+int place_make(struct group *g0, const struct msg_group_create *m, struct errmsg *msg)
+{
+    CLEANUP(enc_finish) struct enc e = {0};
+    int err = check(g0, m, msg);
+    if (err != 0)
+        return err;
+    enc_group_create(&e, m);
+    return propose(g0, m, enc_view(&e), NULL);
+}
+
 int place_create(struct conn *c, uint64_t id, const struct msg_group_create *m, struct bytes body)
 {
     struct node *n = c->node;
     struct group *g0 = node_group(n, 0);
     struct errmsg msg = {""};
-    struct raft_status s;
     if (!group_is_leader(g0) || !g0->leading) {
         conn_answer_status(n, c->token, id, -ERR_NOT_LEADER, group_hint(g0), NULL);
         return 0;
@@ -231,10 +251,7 @@ int place_create(struct conn *c, uint64_t id, const struct msg_group_create *m, 
     struct request *r = request_create(n, c, id, 0, BYTES_NONE);
     if (!r)
         return -ERR_BUSY;
-    node_log(n, LOG_INFO, "create gid=%u members=%u", m->gid, m->n_members);
-    group_propose(g0, KV_CMD_GROUP, body, r);
-    raft_get_status(g0->raft, &s);
-    g0->group_asked = s.last;
+    (void)propose(g0, m, body, r); /* an error was answered */
     return 0;
 }
 

@@ -33,6 +33,10 @@ struct raft_conf place_first_conf(const struct group *g);
  * who comes first leads the group at its start, if it is a member. */
 unsigned place_turn(const struct node *n, uint32_t gid, uint32_t id);
 
+/* By the leader of group 0: proposes the group. 1: it is there already. -ERR_UNREACHABLE: not even
+ * a majority of its members is there; -ERR_BUSY and those of groups_judge; with text. */
+NODISCARD int place_make(struct group *g0, const struct msg_group_create *m, struct errmsg *msg);
+
 /* --- requests; errors are for serve_frame to answer --- */
 NODISCARD int place_create(struct conn *c, uint64_t id, const struct msg_group_create *m,
                            struct bytes body);

@@ -5,6 +5,7 @@
 #include "cluster/node/damage.h"
 #include "cluster/node/fence.h"
 #include "cluster/node/group.h"
+#include "cluster/node/bootstrap.h"
 #include "cluster/node/table.h"
 #include "cluster/node/membership.h"
 #include "cluster/node/outage.h"
@@ -80,6 +81,7 @@ void group_yield(struct group *g)
     coordinator_yield(g->coordinator);
     takes_yield(g->takes);
     fence_yield(g->fence);
+    bootstrap_yield(g->bootstrap);
     group_fail_requests(g, -ERR_NOT_LEADER);
     snapshots_stop(g);
 }

@@ -224,6 +224,7 @@ int cluster_try_start(struct cluster *c, unsigned id, struct errmsg *msg)
         .incarnation = tn->incarnation,
         .data_dir = tn->dir,
         .shards = TEST_SHARDS,
+        .groups = c->options.groups,
         .peers = peers,
         .n_peers = n_peers,
         .join = tn->known != 0,

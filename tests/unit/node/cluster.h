@@ -21,6 +21,7 @@
 
 struct cluster_options {
     unsigned n;
+    unsigned groups;              /* that the first leader makes; of nodes that start from now on */
     uint64_t flush_log_bytes;     /* 0: the node's default */
     unsigned rows_held;           /* 0: the node's default */
     uint64_t segment_bytes;       /* 0: 1 MiB */
