@@ -206,6 +206,8 @@ static int make_node_conf(struct maker *m, const struct cluster_init_node *node,
                            file, m->name);
     g_string_append_printf(s, "node %s\ndata %s/%s\nlisten %s\nshards %u\n", file, m->dir, file,
                            node->address, m->shards);
+    if (m->o->groups > 0)
+        g_string_append_printf(s, "groups %u\n", m->o->groups);
     add_common(m, s, file);
     int err = files_write(path_of(m, "%s.conf", file), s, msg);
     g_string_free(s, TRUE);
@@ -247,12 +249,21 @@ static int make_all(struct maker *m, struct errmsg *msg)
     return files_sync(parent, msg);
 }
 
+unsigned cluster_init_groups(unsigned n_nodes, unsigned shards)
+{
+    return n_nodes > 1 ? MIN(n_nodes, shards) : 0;
+}
+
 int cluster_init(const struct cluster_init *o, struct errmsg *msg)
 {
     struct maker m = {.o = o, .shards = o->shards ? o->shards : SHARDS_DEFAULT};
     if (m.shards > SHARDS_MAX)
         return errmsg_set(msg, -ERR_CONFIG, "%u shards: there may be 1 to %d", m.shards,
                           SHARDS_MAX);
+    if (o->groups > MIN(m.shards, GROUPS_MAX))
+        return errmsg_set(msg, -ERR_CONFIG,
+                          "%u groups: there may be 0 to %u, and no more than the %u shards",
+                          o->groups, (unsigned)GROUPS_MAX, m.shards);
     m.addresses = g_ptr_array_new_with_free_func(g_free);
     m.made = g_ptr_array_new_with_free_func(g_free);
     rng_seed_os(&m.rng);

@@ -32,7 +32,11 @@ struct cluster_init {
     unsigned n_nodes;
     unsigned embedded; /* not 0: so many nodes on Unix sockets; nodes is not looked at */
     unsigned shards;   /* 0: SHARDS_DEFAULT */
+    unsigned groups;   /* besides group 0, which has all shards if there are none */
 };
+
+/* How many groups there should be: one for each node to lead, none if there is one node. */
+unsigned cluster_init_groups(unsigned n_nodes, unsigned shards);
 
 /* -ERR_CONFIG: what was asked for is wrong; -ERR_EXISTS: DIR is not empty; -ERR_IO and the like.
  * All with one line for the operator. */

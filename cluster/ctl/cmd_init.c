@@ -11,6 +11,7 @@ struct init_options {
     char **nodes;
     char *name;
     int shards, embedded;
+    int groups; /* -1: not given */
 };
 
 /* Whether all nodes are of this machine, as far as their addresses tell. */
@@ -57,12 +58,16 @@ static int run_init(const struct init_options *in, const char *dir)
         return ctl_usage("init: --embedded %d: expected 1 to %d nodes", in->embedded, VOTERS_MAX);
     if (in->shards < 1 || in->shards > SHARDS_MAX)
         return ctl_usage("init: --shards %d: expected 1 to %d", in->shards, SHARDS_MAX);
+    if (in->groups < -1 || in->groups > MIN(in->shards, GROUPS_MAX))
+        return ctl_usage("init: --groups %d: expected 0 to %d, and no more than the %d shards",
+                         in->groups, GROUPS_MAX, in->shards);
     if (in->embedded && o.n_nodes)
         return ctl_usage("init: --embedded and --node exclude each other");
     if (!in->embedded && o.n_nodes == 0)
         return ctl_usage("init: no nodes: give --node n1=127.0.0.1:7001 and so on");
     o.embedded = (unsigned)in->embedded;
     o.shards = (unsigned)in->shards;
+    o.groups = in->groups >= 0 ? (unsigned)in->groups : cluster_init_groups(o.n_nodes, o.shards);
     int err = cluster_init(&o, &msg);
     if (err < 0)
         return ctl_error("init: %s", msg.text[0] ? msg.text : err_text(err));
@@ -72,11 +77,13 @@ static int run_init(const struct init_options *in, const char *dir)
 
 int cmd_init(struct ctl *ctl, const struct ctl_command *self, int argc, char **argv)
 {
-    struct init_options o = {.shards = SHARDS_DEFAULT};
+    struct init_options o = {.shards = SHARDS_DEFAULT, .groups = -1};
     const GOptionEntry entries[] = {
         {"node", 'n', 0, G_OPTION_ARG_STRING_ARRAY, &o.nodes, "A member and where it listens",
          "nID=HOST:PORT"},
         {"shards", 0, 0, G_OPTION_ARG_INT, &o.shards, "Shards, fixed for ever (256)", "N"},
+        {"groups", 0, 0, G_OPTION_ARG_INT, &o.groups,
+         "Groups that share them (as many as nodes); 0: all in group 0", "N"},
         {"name", 0, 0, G_OPTION_ARG_STRING, &o.name, "Name, for comments in the files", "NAME"},
         {"embedded", 0, 0, G_OPTION_ARG_INT, &o.embedded,
          "N nodes on Unix sockets in DIR, without certificates", "N"},

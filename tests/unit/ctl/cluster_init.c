@@ -154,6 +154,39 @@ TEST(an_embedded_cluster_has_unix_sockets_and_no_certificates)
     daemon_conf_finish(&c);
 }
 
+TEST(all_nodes_are_told_how_many_groups_there_shall_be)
+{
+    struct daemon_conf c;
+    struct errmsg msg = {""};
+    const char *dir = t_path(t_tmpdir(), "cluster");
+    const struct cluster_init o = {.dir = dir, .nodes = three, .n_nodes = 3, .groups = 5};
+    T_OK_MSG(cluster_init(&o, &msg), &msg);
+    for (size_t i = 0; i < 3; i++) {
+        g_autofree char *name = g_strdup_printf("n%u.conf", three[i].id);
+        T_OK_MSG(daemon_conf_load(t_path(dir, name), &c, &msg), &msg);
+        assert_int_equal(c.groups, 5);
+        daemon_conf_finish(&c);
+    }
+}
+
+TEST(no_groups_are_made_where_none_are_asked_for)
+{
+    struct daemon_conf c;
+    struct errmsg msg = {""};
+    T_OK_MSG(daemon_conf_load(t_path(make_three(), "n1.conf"), &c, &msg), &msg);
+    assert_int_equal(c.groups, 0);
+    daemon_conf_finish(&c);
+}
+
+TEST(there_should_be_a_group_for_each_node_to_lead)
+{
+    assert_int_equal(cluster_init_groups(3, 256), 3);
+    assert_int_equal(cluster_init_groups(5, 256), 5);
+    assert_int_equal(cluster_init_groups(5, 2), 2);
+    assert_int_equal(cluster_init_groups(1, 256), 0);
+    assert_int_equal(cluster_init_groups(0, 256), 0); /* embedded */
+}
+
 /* --- what is refused ----------------------------------------------------------------------------
  */
 
@@ -188,6 +221,9 @@ TEST(bad_nodes_are_named)
     refused(ERR_CONFIG, &(struct cluster_init){.dir = dir}, "0 nodes");
     refused(ERR_CONFIG, &(struct cluster_init){.dir = dir, .embedded = 10}, "10 nodes");
     refused(ERR_CONFIG, &(struct cluster_init){.dir = dir, .embedded = 1, .shards = 5000}, "5000");
+    refused(ERR_CONFIG, &(struct cluster_init){.dir = dir, .embedded = 1, .groups = 65}, "65");
+    refused(ERR_CONFIG, &(struct cluster_init){.dir = dir, .embedded = 1, .shards = 2, .groups = 3},
+            "2 shards");
 }
 
 TEST(a_failure_leaves_nothing_behind)
@@ -238,6 +274,9 @@ T_MAIN(T(secrets_are_for_their_owner_only), T(nothing_is_made_but_what_is_descri
        T(a_nodes_configuration_is_what_raftfsd_reads), T(a_data_directory_belongs_to_its_node),
        T(certificates_carry_their_roles), T(two_clusters_have_different_ids),
        T(an_embedded_cluster_has_unix_sockets_and_no_certificates),
+       T(all_nodes_are_told_how_many_groups_there_shall_be),
+       T(no_groups_are_made_where_none_are_asked_for),
+       T(there_should_be_a_group_for_each_node_to_lead),
        T(a_directory_with_something_in_it_is_left_alone), T(bad_nodes_are_named),
        T(a_failure_leaves_nothing_behind), T(what_a_configuration_cannot_say_is_refused),
        T(a_node_is_an_id_and_an_address), T(a_node_without_id_is_refused))
