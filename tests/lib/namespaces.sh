@@ -42,7 +42,7 @@ net_cluster_init() {
     members=
     for i in $(seq "${1:-$net_size}"); do members="$members --node $(net_node "$i")"; done
     # shellcheck disable=SC2086
-    raftfsctl init "$T/cluster" $members >"$T/init.log" || fail "raftfsctl init"
+    raftfsctl init "$T/cluster" $members ${groups:+--groups $groups} >"$T/init.log" || fail "raftfsctl init"
 }
 
 cut_way() { ip -n "$net_tag.$1" route add blackhole "$(net_address "$2")/32"; }

@@ -13,7 +13,8 @@
 #
 # Verbs:
 #   embedded_mount DIR [OPTIONS]    a private store under $T/store mounted on DIR
-#   cluster_start N                 N raftfsd with TLS on loopback that have met; n1.. in $T/cluster
+#   cluster_start N                 N raftfsd with TLS on loopback that have met; n1.. in $T/cluster;
+#                                   with $groups groups; if that is empty, as many as init says
 #   node_start I | node_kill I [SIG] | node_end I
 #   node_start_and_meet I           the same, and all others have met it
 #   node_come I COMMAND...          runs the raftfsctl node command that makes node I, starts I meanwhile
@@ -42,6 +43,7 @@ cd "$T" || exit 1
 mounts=
 tmpfs=
 nodes=
+: "${groups=0}"
 namespaces= # of lib/namespaces.sh
 
 say() { echo "-- $*"; }
@@ -153,7 +155,7 @@ cluster_start() {
     members=
     for i in $(seq "$size"); do members="$members --node n$i=127.0.0.1:$(free_port)"; done
     # shellcheck disable=SC2086
-    raftfsctl init "$T/cluster" $members >"$T/init.log" || fail "raftfsctl init"
+    raftfsctl init "$T/cluster" $members ${groups:+--groups $groups} >"$T/init.log" || fail "raftfsctl init"
     for i in $(seq "$size"); do node_start "$i"; done
     wait_for 20 ctl status || fail "the cluster has no leader"
     for i in $(seq "$size"); do

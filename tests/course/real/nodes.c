@@ -330,11 +330,11 @@ static void make_files(struct real *c)
 {
     g_autofree char *cluster = path_in(c, "cluster");
     char nodes[REAL_NODES][32];
-    const char *args[REAL_NODES * 2 + 4] = {"init", cluster};
+    const char *args[REAL_NODES * 2 + 6] = {"init", cluster, "--groups", "0"};
     for (unsigned i = 0; i < c->n; i++) {
         (void)snprintf(nodes[i], sizeof(nodes[i]), "n%u=10.77.0.%u:7000", i + 1, i + 1);
-        args[2 + 2 * i] = "--node";
-        args[3 + 2 * i] = nodes[i];
+        args[4 + 2 * i] = "--node";
+        args[5 + 2 * i] = nodes[i];
     }
     CHECK(c, ctl(c, args) == 0, "raftfsctl init: %s", ctl_said(c));
 }
