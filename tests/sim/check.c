@@ -16,16 +16,23 @@ struct applied {
     unsigned node;
 };
 
-struct check {
+/* Of one group. */
+struct check_group {
     GHashTable *leaders; /* term (boxed) -> node id */
     GPtrArray *applied;  /* struct applied, by index - 1; NULL: no batch ended there */
+};
+
+struct check {
+    struct check_group groups[SIM_GROUPS];
 };
 
 void check_init(struct sim *s)
 {
     struct check *c = s->check = g_new0(struct check, 1);
-    c->leaders = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
-    c->applied = g_ptr_array_new_with_free_func(g_free);
+    for (unsigned gid = 0; gid < SIM_GROUPS; gid++) {
+        c->groups[gid].leaders = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
+        c->groups[gid].applied = g_ptr_array_new_with_free_func(g_free);
+    }
     check_log_init(s);
     check_conf_init(s);
 }
@@ -33,8 +40,10 @@ void check_init(struct sim *s)
 void check_finish(struct sim *s)
 {
     struct check *c = s->check;
-    g_hash_table_destroy(c->leaders);
-    g_ptr_array_free(c->applied, TRUE);
+    for (unsigned gid = 0; gid < SIM_GROUPS; gid++) {
+        g_hash_table_destroy(c->groups[gid].leaders);
+        g_ptr_array_free(c->groups[gid].applied, TRUE);
+    }
     g_free(c);
     check_log_finish(s);
     check_conf_finish(s);
@@ -42,66 +51,83 @@ void check_finish(struct sim *s)
 
 /* --- terms and indices ------------------------------------------------------------------------ */
 
-static void check_term_leader(struct sim_node *sn, const struct raft_status *st)
+static void check_term_leader(struct sim_node *sn, uint32_t gid, const struct raft_status *st)
 {
     struct sim *s = sn->sim;
     raft_term term = st->term;
-    struct check *c = s->check;
+    struct check_group *c = &s->check->groups[gid];
     unsigned known = GPOINTER_TO_UINT(g_hash_table_lookup(c->leaders, &term));
     CHECK(s, known == 0 || known == sn->id,
-          "term %" G_GUINT64_FORMAT " has two leaders: node %u and node %u", term, known, sn->id);
+          "term %" G_GUINT64_FORMAT " of group %u has two leaders: node %u and node %u", term, gid,
+          known, sn->id);
     if (known)
         return;
     g_hash_table_insert(c->leaders, g_memdup2(&term, sizeof(term)), GUINT_TO_POINTER(sn->id));
-    check_log_elected(sn, st);
-    check_conf_elected(sn, st);
+    if (gid == 0) {
+        check_log_elected(sn, st);
+        check_conf_elected(sn, st);
+    }
     s->counters.elections++;
-    trace_line(s, "n%u is elected in term %" G_GUINT64_FORMAT, sn->id, term);
+    trace_line(s, "n%u is elected in term %" G_GUINT64_FORMAT " of group %u", sn->id, term, gid);
+}
+
+static void check_progress(struct sim_node *sn, uint32_t gid, const struct raft_status *st)
+{
+    struct sim *s = sn->sim;
+    struct seen *seen = &sn->seen[gid];
+    CHECK(s, st->term >= seen->term, "node %u, group %u: went back from term %" G_GUINT64_FORMAT,
+          sn->id, gid, seen->term);
+    CHECK(s, st->commit >= seen->commit,
+          "node %u, group %u: went back from commit %" G_GUINT64_FORMAT, sn->id, gid, seen->commit);
+    CHECK(s, st->applied >= seen->applied,
+          "node %u, group %u: went back from applied %" G_GUINT64_FORMAT, sn->id, gid,
+          seen->applied);
+    CHECK(s,
+          st->first <= st->applied + 1 && st->applied <= st->commit && st->commit <= st->last &&
+              st->persisted <= st->last,
+          "node %u, group %u: first %" G_GUINT64_FORMAT " applied %" G_GUINT64_FORMAT
+          " commit %" G_GUINT64_FORMAT " persisted %" G_GUINT64_FORMAT " last %" G_GUINT64_FORMAT,
+          sn->id, gid, st->first, st->applied, st->commit, st->persisted, st->last);
+    CHECK(s, st->term > seen->term || seen->vote == RAFT_NONE || st->vote == seen->vote,
+          "node %u, group %u: takes its vote of term %" G_GUINT64_FORMAT " back", sn->id, gid,
+          st->term);
+    *seen = (struct seen){st->term, st->vote, st->commit, st->applied, st->first, st->last};
+}
+
+static void check_group_0(struct sim_node *sn, const struct raft_status *st)
+{
+    check_conf_appended(sn, st);
+    if (st->role == RAFT_LEADER)
+        check_term_leader(sn, 0, st);
+    if (st->role == RAFT_LEADER && st->commit > sn->seen[0].commit)
+        check_log_commit(sn, st);
+    if (st->commit > sn->seen[0].commit)
+        check_log_immutable(sn, st);
+    check_conf_node(sn, st);
+    if (!st->suspect)
+        sn->damaged = false; /* whole again, and its log says so */
+    check_progress(sn, 0, st);
 }
 
 void check_node(struct sim_node *sn)
 {
-    struct sim *s = sn->sim;
     struct raft_status st;
-    if (!sn->node || !node_group_status(sn->node, 0, &st))
-        return;
-    check_conf_appended(sn, &st);
-    if (st.role == RAFT_LEADER)
-        check_term_leader(sn, &st);
-    if (st.role == RAFT_LEADER && st.commit > sn->seen_commit)
-        check_log_commit(sn, &st);
-    if (st.commit > sn->seen_commit)
-        check_log_immutable(sn, &st);
-    check_conf_node(sn, &st);
-    if (!st.suspect)
-        sn->damaged = false; /* whole again, and its log says so */
-    CHECK(s, st.term >= sn->seen_term, "node %u went back from term %" G_GUINT64_FORMAT, sn->id,
-          sn->seen_term);
-    CHECK(s, st.commit >= sn->seen_commit, "node %u went back from commit %" G_GUINT64_FORMAT,
-          sn->id, sn->seen_commit);
-    CHECK(s, st.applied >= sn->seen_applied, "node %u went back from applied %" G_GUINT64_FORMAT,
-          sn->id, sn->seen_applied);
-    CHECK(s,
-          st.first <= st.applied + 1 && st.applied <= st.commit && st.commit <= st.last &&
-              st.persisted <= st.last,
-          "node %u: first %" G_GUINT64_FORMAT " applied %" G_GUINT64_FORMAT
-          " commit %" G_GUINT64_FORMAT " persisted %" G_GUINT64_FORMAT " last %" G_GUINT64_FORMAT,
-          sn->id, st.first, st.applied, st.commit, st.persisted, st.last);
-    CHECK(s, st.term > sn->seen_term || sn->seen_vote == RAFT_NONE || st.vote == sn->seen_vote,
-          "node %u takes its vote of term %" G_GUINT64_FORMAT " back", sn->id, st.term);
-    sn->seen_term = st.term;
-    sn->seen_vote = st.vote;
-    sn->seen_commit = st.commit;
-    sn->seen_applied = st.applied;
-    sn->seen_first = st.first;
-    sn->seen_last = st.last;
+    if (sn->node && node_group_status(sn->node, 0, &st))
+        check_group_0(sn, &st);
+    for (unsigned gid = 1; gid <= sn->sim->profile.groups; gid++) {
+        if (!sn->node || !node_group_status(sn->node, gid, &st))
+            continue;
+        if (st.role == RAFT_LEADER)
+            check_term_leader(sn, gid, &st);
+        check_progress(sn, gid, &st);
+    }
 }
 
 bool check_has_led(const struct sim *s, unsigned node, raft_term since)
 {
     GHashTableIter it;
     gpointer term, leader;
-    g_hash_table_iter_init(&it, s->check->leaders);
+    g_hash_table_iter_init(&it, s->check->groups[0].leaders);
     while (g_hash_table_iter_next(&it, &term, &leader))
         if (*(const raft_term *)term >= since && GPOINTER_TO_UINT(leader) == node)
             return true;
@@ -111,16 +137,16 @@ bool check_has_led(const struct sim *s, unsigned node, raft_term since)
 /* --- promises --------------------------------------------------------------------------------- */
 
 /* What it says now it said before it was asked: its answers tell themselves. */
-static bool is_suspect(struct sim_node *sn)
+static bool is_suspect(struct sim_node *sn, uint32_t gid)
 {
     struct raft_status st;
-    return sn->node && node_group_status(sn->node, 0, &st) && st.suspect;
+    return sn->node && node_group_status(sn->node, gid, &st) && st.suspect;
 }
 
-static void promise_vote(struct sim_node *sn, raft_term term, raft_id candidate)
+static void promise_vote(struct sim_node *sn, uint32_t gid, raft_term term, raft_id candidate)
 {
-    struct promises *p = &sn->promised;
-    CHECK(sn->sim, !is_suspect(sn), "node %u votes, and may have voted before it was damaged",
+    struct promises *p = &sn->promised[gid];
+    CHECK(sn->sim, !is_suspect(sn, gid), "node %u votes, and may have voted before it was damaged",
           sn->id);
     CHECK(sn->sim, term > p->vote_term || (term == p->vote_term && candidate == p->vote),
           "node %u votes for node %u in term %" G_GUINT64_FORMAT
@@ -128,16 +154,18 @@ static void promise_vote(struct sim_node *sn, raft_term term, raft_id candidate)
           sn->id, candidate, term, p->vote, p->vote_term);
     p->vote_term = term;
     p->vote = candidate;
-    check_log_voted(sn, term, candidate);
+    if (gid == 0)
+        check_log_voted(sn, term, candidate);
 }
 
-static void promise_entries(struct sim_node *sn, raft_term term, raft_index index)
+static void promise_entries(struct sim_node *sn, uint32_t gid, raft_term term, raft_index index)
 {
-    struct promises *p = &sn->promised;
+    struct promises *p = &sn->promised[gid];
     CHECK(sn->sim, term >= p->ack_term && term >= p->vote_term,
           "node %u acknowledges in term %" G_GUINT64_FORMAT " after a promise in a later one",
           sn->id, term);
-    check_log_acked(sn, term, index);
+    if (gid == 0)
+        check_log_acked(sn, term, index);
     p->ack = term > p->ack_term ? index : MAX(p->ack, index);
     p->ack_term = term;
 }
@@ -172,8 +200,8 @@ static void check_beat(struct sim_node *sn, struct bytes body)
     if (dec_beat(body, &a, &m) == 0) {
         sn->traffic.asks += m.n_asks > 0;
         for (uint32_t i = 0; i < m.n_answers; i++)
-            if (m.answers[i].gid == 0 && m.answers[i].hint > 0)
-                promise_entries(sn, m.answers[i].term, m.answers[i].hint);
+            if (m.answers[i].gid < SIM_GROUPS && m.answers[i].hint > 0)
+                promise_entries(sn, m.answers[i].gid, m.answers[i].term, m.answers[i].hint);
     }
     arena_finish(&a);
 }
@@ -197,6 +225,7 @@ void check_sent(struct sim_node *sn, struct bytes bytes)
     }
     if (f.type != MSG_raft_wire || dec_raft_wire(f.body, &a, &m) < 0)
         return;
+    CHECK(sn->sim, m.gid < SIM_GROUPS, "node %u speaks of group %u", sn->id, m.gid);
     sn->traffic.asks += is_ask(m.type);
     sn->traffic.frames++;
     sn->traffic.bytes += bytes.n;
@@ -206,50 +235,58 @@ void check_sent(struct sim_node *sn, struct bytes bytes)
                   (m.type != RAFT_VOTE_RESP && m.type != RAFT_APPEND_RESP &&
                    m.type != RAFT_HEARTBEAT_RESP),
               "node %u has lost its data, and node %u hears its answers", sn->id, m.to);
-    if (m.type == RAFT_APPEND)
+    if (m.type == RAFT_APPEND && m.gid == 0)
         check_log_append(sn, &m);
-    if (m.type == RAFT_TIMEOUT_NOW)
+    if (m.type == RAFT_TIMEOUT_NOW && m.gid == 0)
         check_log_order(sn, m.term, m.to);
     if (m.type == RAFT_VOTE)
-        promise_vote(sn, m.term, sn->id);
+        promise_vote(sn, m.gid, m.term, sn->id);
     else if (m.type == RAFT_VOTE_RESP && !m.reject)
-        promise_vote(sn, m.term, m.to);
+        promise_vote(sn, m.gid, m.term, m.to);
     else if (m.type == RAFT_APPEND_RESP && !m.reject)
-        promise_entries(sn, m.term, m.index);
+        promise_entries(sn, m.gid, m.term, m.index);
     else if (m.type == RAFT_HEARTBEAT_RESP && m.hint > 0 && !(m.reject & SUSPECT_FLAG))
-        promise_entries(sn, m.term, m.hint);
+        promise_entries(sn, m.gid, m.term, m.hint);
     arena_finish(&a);
+}
+
+/* What it says that it has must cover what it has promised. */
+static void check_promises(struct sim_node *sn, uint32_t gid, const struct raft_status *st)
+{
+    struct sim *s = sn->sim;
+    struct promises *p = &sn->promised[gid];
+    CHECK(s, !st->suspect || sn->damaged, "node %u is suspect, and was not damaged", sn->id);
+    if (st->suspect) { /* what it promised it may have forgotten, and it says so */
+        s->counters.suspects++;
+        *p = (struct promises){0};
+    }
+    CHECK(s, st->term >= MAX(p->vote_term, p->ack_term),
+          "node %u, group %u: starts in term %" G_GUINT64_FORMAT ", it voted in %" G_GUINT64_FORMAT
+          " and acknowledged in %" G_GUINT64_FORMAT,
+          sn->id, gid, st->term, p->vote_term, p->ack_term);
+    CHECK(s, st->term > p->vote_term || st->vote == p->vote,
+          "node %u, group %u: starts in term %" G_GUINT64_FORMAT
+          " with a vote for node %u, it has voted for node %u",
+          sn->id, gid, st->term, st->vote, p->vote);
+    CHECK(s, st->term > p->ack_term || st->last >= p->ack,
+          "node %u, group %u: starts with entries up to %" G_GUINT64_FORMAT
+          ", it has acknowledged %" G_GUINT64_FORMAT,
+          sn->id, gid, st->last, p->ack);
 }
 
 void check_node_started(struct sim_node *sn)
 {
-    struct sim *s = sn->sim;
-    const struct promises *p = &sn->promised;
     struct raft_status st;
-    sn->seen_term = sn->seen_commit = sn->seen_applied = 0;
-    sn->seen_vote = RAFT_NONE;
-    if (!node_group_status(sn->node, 0, &st))
-        return;
-    sn->seen_first = st.first;
-    sn->seen_last = st.last;
-    check_conf_started(sn);
-    CHECK(s, !st.suspect || sn->damaged, "node %u is suspect, and was not damaged", sn->id);
-    if (st.suspect) { /* what it promised it may have forgotten, and it says so */
-        s->counters.suspects++;
-        sn->promised = (struct promises){0};
+    memset(sn->seen, 0, sizeof(sn->seen));
+    for (unsigned gid = 0; gid <= sn->sim->profile.groups; gid++) {
+        if (!node_group_status(sn->node, gid, &st))
+            continue;
+        sn->seen[gid].first = st.first;
+        sn->seen[gid].last = st.last;
+        if (gid == 0)
+            check_conf_started(sn);
+        check_promises(sn, gid, &st);
     }
-    CHECK(s, st.term >= MAX(p->vote_term, p->ack_term),
-          "node %u starts in term %" G_GUINT64_FORMAT ", it voted in %" G_GUINT64_FORMAT
-          " and acknowledged in %" G_GUINT64_FORMAT,
-          sn->id, st.term, p->vote_term, p->ack_term);
-    CHECK(s, st.term > p->vote_term || st.vote == p->vote,
-          "node %u starts in term %" G_GUINT64_FORMAT
-          " with a vote for node %u, it has voted for node %u",
-          sn->id, st.term, st.vote, p->vote);
-    CHECK(s, st.term > p->ack_term || st.last >= p->ack,
-          "node %u starts with entries up to %" G_GUINT64_FORMAT
-          ", it has acknowledged %" G_GUINT64_FORMAT,
-          sn->id, st.last, p->ack);
 }
 
 void check_lead(struct sim_node *sn, bool leading)
@@ -279,18 +316,18 @@ static uint64_t state_hash(struct store *real, uint64_t *ret_index)
     return h;
 }
 
-static struct applied *applied_at(struct check *c, uint64_t index)
+static struct applied *applied_at(struct check_group *c, uint64_t index)
 {
     return index > 0 && index <= c->applied->len ? g_ptr_array_index(c->applied, index - 1) : NULL;
 }
 
-void check_state(struct sim_node *sn)
+void check_state(struct sim_node *sn, uint32_t gid)
 {
     struct sim *s = sn->sim;
     uint64_t index;
-    uint64_t h = state_hash(state_real(sn), &index);
-    const struct applied *known = applied_at(s->check, index);
-    if (index == 0 || s->planted == sn->id)
+    uint64_t h = state_hash(state_real(sn, gid), &index);
+    const struct applied *known = applied_at(&s->check->groups[gid], index);
+    if (index == 0 || (s->planted == sn->id && gid == 0))
         return;
     CHECK(s, known, "node %u opens a state of entry %" G_GUINT64_FORMAT " that nobody applied",
           sn->id, index);
@@ -320,9 +357,9 @@ static bool batch_entry(const struct store_write *w, size_t n, uint64_t *ret_ind
     return found;
 }
 
-static void first_there(struct sim *s, uint64_t index, const struct applied *e)
+static void first_there(struct sim *s, uint32_t gid, uint64_t index, const struct applied *e)
 {
-    struct check *c = s->check;
+    struct check_group *c = &s->check->groups[gid];
     const struct applied *before = NULL;
     for (uint64_t i = MIN(index - 1, c->applied->len); i > 0 && !before; i--)
         before = applied_at(c, i);
@@ -334,21 +371,21 @@ static void first_there(struct sim *s, uint64_t index, const struct applied *e)
     trace_mix(s, e->state);
 }
 
-void check_batch(struct sim_node *sn, const struct store_write *w, size_t n)
+void check_batch(struct sim_node *sn, uint32_t gid, const struct store_write *w, size_t n)
 {
     struct sim *s = sn->sim;
     struct applied e = {.node = sn->id};
     uint64_t index = 0, stored;
     CHECK(s, batch_entry(w, n, &index, &e) && index > 0,
           "node %u writes a batch without its applied index", sn->id);
-    e.state = state_hash(state_real(sn), &stored);
-    if (s->on_batch)
+    e.state = state_hash(state_real(sn, gid), &stored);
+    if (s->on_batch && gid == 0)
         s->on_batch(sn, index, w, n);
-    if (s->planted == sn->id)
+    if (s->planted == sn->id && gid == 0)
         return;
-    const struct applied *known = applied_at(s->check, index);
+    const struct applied *known = applied_at(&s->check->groups[gid], index);
     if (!known) {
-        first_there(s, index, &e);
+        first_there(s, gid, index, &e);
         return;
     }
     CHECK(s, known->term == e.term && known->time == e.time,
@@ -378,7 +415,7 @@ bool check_replicas_settled(struct sim *s)
         if (!check_is_replica(s, sn))
             continue;
         if (!sn->node || !node_group_status(sn->node, 0, &st) || st.suspect ||
-            st.applied < s->check->applied->len || st.last != st.applied ||
+            st.applied < s->check->groups[0].applied->len || st.last != st.applied ||
             (applied > 0 && st.applied != applied))
             return false;
         applied = st.applied;
@@ -391,13 +428,14 @@ void check_replicas_equal(struct sim *s)
     for (unsigned i = 0; i < s->n; i++)
         CHECK(s, !check_is_replica(s, &s->nodes[i]) || node_group_store(s->nodes[i].node, 0),
               "node %u cannot write its state", i + 1);
-    uint64_t want = s->check->applied->len;
+    uint64_t want = s->check->groups[0].applied->len;
     for (unsigned i = 0; i < s->n; i++) {
         uint64_t index;
         if (!check_is_replica(s, &s->nodes[i]))
             continue;
-        uint64_t h = state_hash(state_real(&s->nodes[i]), &index);
+        uint64_t h = state_hash(state_real(&s->nodes[i], 0), &index);
         CHECK(s, index == want, "node %u ends at entry %" G_GUINT64_FORMAT, i + 1, index);
-        CHECK(s, h == applied_at(s->check, index)->state, "node %u ends with another state", i + 1);
+        CHECK(s, h == applied_at(&s->check->groups[0], index)->state,
+              "node %u ends with another state", i + 1);
     }
 }

@@ -374,16 +374,16 @@ void check_conf_started(struct sim_node *sn)
 
 void check_conf_appended(struct sim_node *sn, const struct raft_status *st)
 {
-    if (st->last > sn->seen_last)
-        scan(sn, MAX(sn->seen_last + 1, st->first), st->last);
+    if (st->last > sn->seen[0].last)
+        scan(sn, MAX(sn->seen[0].last + 1, st->first), st->last);
 }
 
 void check_conf_node(struct sim_node *sn, const struct raft_status *st)
 {
-    if (st->commit > sn->seen_commit)
+    if (st->commit > sn->seen[0].commit)
         note_committed(sn, st);
-    if (sn->conf_known && st->last == sn->seen_last && st->first == sn->seen_first &&
-        st->term == sn->seen_term)
+    if (sn->conf_known && st->last == sn->seen[0].last && st->first == sn->seen[0].first &&
+        st->term == sn->seen[0].term)
         return;
     check_thinks_so(sn, st);
     sn->conf_known = true;
@@ -423,7 +423,7 @@ void check_conf_elected(struct sim_node *sn, const struct raft_status *st)
     struct sim *s = sn->sim;
     struct raft_conf conf;
     const struct question q = {sn, st->term, 0, 0};
-    in_force(sn, sn->seen_last, &conf);
+    in_force(sn, sn->seen[0].last, &conf);
     CHECK(s, majority(&conf, has_granted, &q),
           "node %u is elected in term %" G_GUINT64_FORMAT " without a majority of %s", sn->id,
           st->term, conf_text(&conf));
@@ -450,10 +450,10 @@ void check_conf_commit(struct sim_node *sn, const struct raft_status *st)
 {
     struct sim *s = sn->sim;
     struct raft_conf before, after;
-    raft_index was = in_force(sn, sn->seen_last, &before), is = in_force(sn, st->last, &after);
+    raft_index was = in_force(sn, sn->seen[0].last, &before), is = in_force(sn, st->last, &after);
     struct question q = {sn, st->term, st->commit, st->persisted};
     bool good = majority(&after, has_entry, &q) || majority(&before, has_entry, &q);
-    if (good && was != is && before.n_outgoing > 0 && was > sn->seen_commit) {
+    if (good && was != is && before.n_outgoing > 0 && was > sn->seen[0].commit) {
         q.index = was;
         good = majority(&before, has_entry, &q);
     }

@@ -190,7 +190,7 @@ void check_log_immutable(struct sim_node *sn, const struct raft_status *st)
     GArray *terms = s->check_log->terms;
     if (terms->len <= st->commit)
         g_array_set_size(terms, (guint)st->commit + 1);
-    for (raft_index i = MAX(sn->seen_commit + 1, st->first); i <= st->commit; i++) {
+    for (raft_index i = MAX(sn->seen[0].commit + 1, st->first); i <= st->commit; i++) {
         raft_term *known = &g_array_index(terms, raft_term, i), term = raft_term_at(r, i);
         CHECK(s, *known == 0 || *known == term,
               "entry %" G_GUINT64_FORMAT " was committed with term %" G_GUINT64_FORMAT

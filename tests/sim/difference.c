@@ -127,7 +127,7 @@ static void io_pause(void *ctx)
 /* Its key, and the shard it is in. */
 static struct bytes change_a_row(struct sim_node *sn, struct arena *a)
 {
-    struct store *real = state_real(sn);
+    struct store *real = state_real(sn, 0);
     struct store_iter *it = real->ops->iter_open(real, NULL, BYTES_NONE, BYTES_NONE);
     struct bytes key, value, found = BYTES_NONE, changed = BYTES_NONE;
     uint64_t seen = 0;

@@ -524,7 +524,7 @@ void host_wipe(struct sim_node *sn)
     state_finish(sn);
     state_init(sn);
     sn->wiped = true;
-    sn->promised = (struct promises){0};
+    memset(sn->promised, 0, sizeof(sn->promised));
 }
 
 void host_finish(struct sim *s)

@@ -26,6 +26,7 @@
 #define SIM_SHARDS  256
 #define SIM_NODES   10 /* ever, ids are not used again; links are bits of a link_mask */
 #define SIM_FIRST   7  /* of them there may be from the beginning */
+#define SIM_GROUPS  5  /* gids are 0 to 4 */
 
 struct profile;
 
@@ -94,6 +95,7 @@ struct profile {
     uint32_t big_values;                        /* large values of up to so many bytes; 0: none */
     unsigned objects;   /* that clients use; 0: all. One alone gets many reads */
     unsigned histories; /* objects of a script's own; 0: the workload's */
+    unsigned groups;    /* besides group 0 */
     unsigned operators; /* administrators at work */
     uint64_t operator_pause;
     unsigned crash_change, crash_install; /* soon after a configuration, a snapshot */
@@ -180,6 +182,13 @@ struct promises {
     raft_index ack; /* the highest one of ack_term */
 };
 
+/* Of a replica, when it was last looked at. */
+struct seen {
+    raft_term term;
+    raft_id vote;
+    raft_index commit, applied, first, last;
+};
+
 /* What a node has sent to others, lost or not. */
 struct traffic {
     uint64_t asks; /* raft's requests: votes, appends, heartbeats */
@@ -221,7 +230,7 @@ struct sim_node {
     struct sim_disk *disk;
     struct store_mem_disk *mem;
     struct store_maker *mem_stores, *stores;
-    struct state_store *store; /* open */
+    struct state_store *open[SIM_GROUPS]; /* by gid */
     struct net *net;
     struct rng rng;
 
@@ -240,11 +249,9 @@ struct sim_node {
     bool leading;
     uint64_t snap_asked; /* the transfer that has just asked where to go on */
     struct traffic traffic;
-    struct promises promised;
-    raft_term seen_term;
-    raft_id seen_vote;
-    raft_index seen_commit, seen_applied, seen_first, seen_last;
-    bool conf_known;       /* what is in force was compared for seen_first .. seen_last */
+    struct promises promised[SIM_GROUPS];
+    struct seen seen[SIM_GROUPS];
+    bool conf_known;       /* what is in force was compared for seen first .. last */
     raft_index conf_index; /* of what is in force */
 };
 
@@ -382,7 +389,7 @@ void state_init(struct sim_node *sn);
 void state_finish(struct sim_node *sn);
 /* The node died inside its own code and will not close its store. */
 void state_abandon(struct sim_node *sn);
-struct store *state_real(struct sim_node *sn);
+struct store *state_real(struct sim_node *sn, uint32_t gid); /* NULL: it is not open */
 
 /* --- check.c --- */
 
@@ -393,8 +400,8 @@ void check_node_started(struct sim_node *sn);             /* a new life */
 void check_sent(struct sim_node *sn, struct bytes frame); /* from this node to another */
 void check_lead(struct sim_node *sn, bool leading);
 /* The node's state store took a batch; it was opened, maybe with another node's state. */
-void check_batch(struct sim_node *sn, const struct store_write *w, size_t n);
-void check_state(struct sim_node *sn);
+void check_batch(struct sim_node *sn, uint32_t gid, const struct store_write *w, size_t n);
+void check_state(struct sim_node *sn, uint32_t gid);
 /* The last configuration expects of it that it has everything. */
 bool check_is_replica(const struct sim *s, const struct sim_node *sn);
 bool check_replicas_settled(struct sim *s);

@@ -11,6 +11,7 @@ struct state_store {
     struct store store;
     struct store *real;
     struct sim_node *sn;
+    uint32_t gid;
     bool flushing;
     struct flush_event *pending; /* the end of a flush that is to come */
 };
@@ -43,7 +44,7 @@ static int op_write(struct store *s, const struct store_write *w, size_t n)
     struct state_store *st = state_of(s);
     int err = st->real->ops->write(st->real, w, n);
     if (err == 0)
-        check_batch(st->sn, w, n);
+        check_batch(st->sn, st->gid, w, n);
     return err;
 }
 
@@ -146,8 +147,8 @@ static void state_drop(struct state_store *st)
     store_mem_crash(st->real, (size_t)extra);
     if (st->pending)
         st->pending->store = NULL;
-    if (st->sn->store == st)
-        st->sn->store = NULL;
+    if (st->sn->open[st->gid] == st)
+        st->sn->open[st->gid] = NULL;
     g_free(st);
 }
 
@@ -171,12 +172,22 @@ static struct sim_node *owner_of(struct store_maker *m)
     return container_of(m, struct state_maker, maker)->sn;
 }
 
+static uint32_t gid_of(const char *dir)
+{
+    guint64 gid;
+    ASSERT(g_str_has_prefix(dir, "/d/groups/"));
+    ASSERT(
+        g_ascii_string_to_unsigned(dir + strlen("/d/groups/"), 10, 0, SIM_GROUPS - 1, &gid, NULL));
+    return (uint32_t)gid;
+}
+
 static int maker_open(struct store_maker *m, const char *dir, struct store **ret,
                       struct errmsg *msg)
 {
     static struct store_ops ops;
     struct sim_node *sn = owner_of(m);
     struct store *real;
+    uint32_t gid = gid_of(dir);
     if (sn->state_bad && strcmp(dir, "/d/groups/0") == 0)
         return errmsg_set(msg, -ERR_CORRUPT, "a file of the store is damaged");
     int err = sn->mem_stores->open(sn->mem_stores, dir, &real, msg);
@@ -194,11 +205,11 @@ static int maker_open(struct store_maker *m, const char *dir, struct store **ret
     ops.close = op_close;
     ops.approximate_bytes = op_approximate_bytes;
     struct state_store *st = g_new0(struct state_store, 1);
-    *st = (struct state_store){.store = {.ops = &ops}, .real = real, .sn = sn};
-    ASSERT(!sn->store);
-    sn->store = st;
+    *st = (struct state_store){.store = {.ops = &ops}, .real = real, .sn = sn, .gid = gid};
+    ASSERT(!sn->open[gid]);
+    sn->open[gid] = st;
     *ret = &st->store;
-    check_state(sn);
+    check_state(sn, gid);
     return 0;
 }
 
@@ -343,13 +354,14 @@ void state_abandon(struct sim_node *sn)
     struct state_maker *m = container_of(sn->stores, struct state_maker, maker);
     g_queue_clear(&m->jobs);
     m->worked = m->calling = false;
-    if (sn->store)
-        state_drop(sn->store);
+    for (unsigned gid = 0; gid < SIM_GROUPS; gid++)
+        if (sn->open[gid])
+            state_drop(sn->open[gid]);
 }
 
-struct store *state_real(struct sim_node *sn)
+struct store *state_real(struct sim_node *sn, uint32_t gid)
 {
-    return sn->store ? sn->store->real : NULL;
+    return sn->open[gid] ? sn->open[gid]->real : NULL;
 }
 
 void state_finish(struct sim_node *sn)
