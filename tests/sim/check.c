@@ -35,6 +35,7 @@ void check_init(struct sim *s)
     }
     check_log_init(s);
     check_conf_init(s);
+    check_owner_init(s);
 }
 
 void check_finish(struct sim *s)
@@ -47,6 +48,7 @@ void check_finish(struct sim *s)
     g_free(c);
     check_log_finish(s);
     check_conf_finish(s);
+    check_owner_finish(s);
 }
 
 /* --- terms and indices ------------------------------------------------------------------------ */
@@ -112,14 +114,17 @@ static void check_group_0(struct sim_node *sn, const struct raft_status *st)
 void check_node(struct sim_node *sn)
 {
     struct raft_status st;
-    if (sn->node && node_group_status(sn->node, 0, &st))
+    if (sn->node && node_group_status(sn->node, 0, &st)) {
         check_group_0(sn, &st);
+        check_owner(sn, 0, &st);
+    }
     for (unsigned gid = 1; gid <= sn->sim->profile.groups; gid++) {
         if (!sn->node || !node_group_status(sn->node, gid, &st))
             continue;
         if (st.role == RAFT_LEADER)
             check_term_leader(sn, gid, &st);
         check_progress(sn, gid, &st);
+        check_owner(sn, gid, &st);
     }
 }
 
@@ -316,7 +321,7 @@ static uint64_t state_hash(struct store *real, uint64_t *ret_index)
     return h;
 }
 
-static struct applied *applied_at(struct check_group *c, uint64_t index)
+static struct applied *applied_at(const struct check_group *c, uint64_t index)
 {
     return index > 0 && index <= c->applied->len ? g_ptr_array_index(c->applied, index - 1) : NULL;
 }
@@ -404,18 +409,16 @@ bool check_is_replica(const struct sim *s, const struct sim_node *sn)
     return check_conf_has(check_conf_committed(s), sn->id) && !sn->wiped;
 }
 
-bool check_replicas_settled(struct sim *s)
+static bool group_settled(struct sim *s, uint32_t gid)
 {
     uint64_t applied = 0;
-    if (!check_conf_settled(s))
-        return false;
     for (unsigned i = 0; i < s->n; i++) {
         struct raft_status st;
         struct sim_node *sn = &s->nodes[i];
         if (!check_is_replica(s, sn))
             continue;
-        if (!sn->node || !node_group_status(sn->node, 0, &st) || st.suspect ||
-            st.applied < s->check->groups[0].applied->len || st.last != st.applied ||
+        if (!sn->node || !node_group_status(sn->node, gid, &st) || st.suspect ||
+            st.applied < s->check->groups[gid].applied->len || st.last != st.applied ||
             (applied > 0 && st.applied != applied))
             return false;
         applied = st.applied;
@@ -423,19 +426,38 @@ bool check_replicas_settled(struct sim *s)
     return true;
 }
 
-void check_replicas_equal(struct sim *s)
+bool check_replicas_settled(struct sim *s)
 {
+    if (!check_conf_settled(s) || !check_owner_settled(s))
+        return false;
+    for (uint32_t gid = 0; gid <= s->profile.groups; gid++)
+        if (!group_settled(s, gid))
+            return false;
+    return true;
+}
+
+static void group_equal(struct sim *s, uint32_t gid)
+{
+    const struct check_group *c = &s->check->groups[gid];
     for (unsigned i = 0; i < s->n; i++)
-        CHECK(s, !check_is_replica(s, &s->nodes[i]) || node_group_store(s->nodes[i].node, 0),
+        CHECK(s, !check_is_replica(s, &s->nodes[i]) || node_group_store(s->nodes[i].node, gid),
               "node %u cannot write its state", i + 1);
-    uint64_t want = s->check->groups[0].applied->len;
+    uint64_t want = c->applied->len;
     for (unsigned i = 0; i < s->n; i++) {
         uint64_t index;
         if (!check_is_replica(s, &s->nodes[i]))
             continue;
-        uint64_t h = state_hash(state_real(&s->nodes[i], 0), &index);
-        CHECK(s, index == want, "node %u ends at entry %" G_GUINT64_FORMAT, i + 1, index);
-        CHECK(s, h == applied_at(&s->check->groups[0], index)->state,
-              "node %u ends with another state", i + 1);
+        uint64_t h = state_hash(state_real(&s->nodes[i], gid), &index);
+        CHECK(s, index == want, "node %u ends group %u at entry %" G_GUINT64_FORMAT, i + 1, gid,
+              index);
+        CHECK(s, h == applied_at(c, index)->state, "node %u ends group %u with another state",
+              i + 1, gid);
     }
+}
+
+void check_replicas_equal(struct sim *s)
+{
+    for (uint32_t gid = 0; gid <= s->profile.groups; gid++)
+        group_equal(s, gid);
+    check_owner_end(s);
 }

@@ -33,6 +33,20 @@ static void other_target(struct sim_client *k)
     }
 }
 
+/* Whom to ask for the request's shard from now on; 0: nobody is named. */
+static void learn_leader(struct sim_client *k, const struct client_request *r, uint32_t leader)
+{
+    struct sim *s = k->sim;
+    unsigned shard = request_shard(r);
+    if (s->profile.groups > 0 && shard < SIM_SHARDS)
+        k->leads[shard] =
+            leader >= 1 && leader <= s->n ? leader : 1 + (unsigned)rng_below(&s->client_rng, s->n);
+    else if (leader >= 1 && leader <= s->n)
+        k->target = leader;
+    else
+        other_target(k);
+}
+
 static void give_up(struct sim_client *k, struct client_request *r);
 
 /* Of one that is asked once only, this is the end. */
@@ -203,10 +217,13 @@ static void not_done(struct sim_client *k, struct client_request *r, unsigned st
     struct sim *s = k->sim;
     switch (status) {
     case ERR_NOT_LEADER:
-        if (leader >= 1 && leader <= s->n)
-            k->target = leader;
-        else
-            other_target(k);
+        learn_leader(k, r, leader);
+        again(k, r);
+        return;
+    case ERR_WRONG_GROUP:
+        CHECK(s, s->profile.groups > 0, "client %u: WRONG_GROUP", k->id);
+        s->counters.wrong_group++;
+        learn_leader(k, r, 0);
         again(k, r);
         return;
     case ERR_BUSY:
@@ -365,8 +382,9 @@ static unsigned target_of(struct sim_client *k, struct client_request *r)
     struct sim *s = k->sim;
     if (r->target)
         return r->target;
+    unsigned shard = request_shard(r);
     if (!r->anywhere)
-        return k->target;
+        return shard < SIM_SHARDS && k->leads[shard] ? k->leads[shard] : k->target;
     if (r->near == 0)
         r->near =
             rng_below(&s->reads_rng, 3) ? 1 + (unsigned)rng_below(&s->reads_rng, s->n) : k->target;
@@ -383,7 +401,7 @@ static void push(struct sim_client *k, struct client_request *r)
         if (rng_below(&s->client_rng, 3) == 0)
             hang_up(k, r->sent_to);
         if (!k->stubborn)
-            other_target(k);
+            learn_leader(k, r, 0);
         again(k, r);
     }
     if (r->sent || s->now < r->retry_at)
@@ -395,7 +413,7 @@ static void push(struct sim_client *k, struct client_request *r)
         request_send(k, r, target);
     else if (s->now - MAX(r->called_at, r->retry_at) > SEC(1) &&
              rng_below(&s->client_rng, 20) == 0) {
-        other_target(k);
+        learn_leader(k, r, 0);
         r->near = 0;
     }
 }

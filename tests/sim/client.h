@@ -62,9 +62,10 @@ struct sim_client {
     uint64_t session, heard_at; /* a lower bound of when a leader last heard it */
     struct client_link links[SIM_NODES + 1];
     unsigned target;
-    bool anywhere;       /* it asks any node for its reads */
-    bool stubborn;       /* waits where it is until it is told to go */
-    GPtrArray *requests; /* outstanding */
+    unsigned leads[SIM_SHARDS]; /* who is said to lead its group; 0: ask the target */
+    bool anywhere;              /* it asks any node for its reads */
+    bool stubborn;              /* waits where it is until it is told to go */
+    GPtrArray *requests;        /* outstanding */
     uint64_t last_number, last_seq;
     unsigned ops_left;
     uint64_t next_op_at, next_keepalive_at;
@@ -94,6 +95,8 @@ void clients_audit(struct sim *s);    /* one of them reads everything */
 struct client_request *request_new(struct sim_client *k, enum request_kind kind);
 void request_free(struct client_request *r);
 void request_send(struct sim_client *k, struct client_request *r, unsigned node);
+/* The shard that decides where it goes, as at the nodes; SIM_SHARDS: it is of sessions. */
+unsigned request_shard(const struct client_request *r);
 /* Where a command lies, as a client names it. */
 struct bytes request_command_key(struct arena *a, uint64_t slot);
 /* The answer of a transaction as the model has it; the run fails if it makes no sense. */

@@ -93,6 +93,21 @@ static void draw_reads(struct sim *s, struct profile *p)
                p->anywhere);
 }
 
+/* Members stay as they are then, and what a node has lost cannot be replaced: a node with replicas
+ * of several groups cannot be removed yet. */
+static void draw_groups(struct sim *s, struct profile *p)
+{
+    struct rng *r = &s->reads_rng;
+    p->groups = 1 + (unsigned)rng_below(r, SIM_GROUPS - 1);
+    p->arrange_pause = one_of(r, MS(100), SEC(1), SEC(3));
+    if (p->fast)
+        p->arrange_pause /= 4;
+    p->operators = 0;
+    p->weight[FAULT_WIPE] = p->weight[FAULT_DAMAGE] = 0;
+    trace_line(s, "%u groups, a change of their shards each %" G_GUINT64_FORMAT " ms", p->groups,
+               p->arrange_pause / MS(1));
+}
+
 void fault_draw(struct sim *s)
 {
     struct rng *r = &s->rng;
@@ -129,6 +144,8 @@ void fault_draw(struct sim *s)
     for (unsigned i = 0; i < FAULT_STOP; i++)
         p->weight[i] = some(r, 10);
     draw_reads(s, p);
+    if (s->options.seed & SIM_SEED_GROUPS)
+        draw_groups(s, p);
     trace_line(s,
                "%s nodes %u clients %u ops %u window %u flush %" G_GUINT64_FORMAT
                " segment %" G_GUINT64_FORMAT " keep %" G_GUINT64_FORMAT

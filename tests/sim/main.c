@@ -216,7 +216,7 @@ int main(int argc, char **argv)
     trace_catch_signals();
     struct rng rng;
     rng_seed_os(&rng);
-    uint64_t first = o.seed >= 0 ? (uint64_t)o.seed : rng_next(&rng) >> 24;
+    uint64_t first = o.seed >= 0 ? (uint64_t)o.seed : rng_next(&rng) >> 23;
     if (o.hash) {
         printf("%llx\n", (unsigned long long)run(first, (unsigned)o.nodes));
         return 0;

@@ -30,6 +30,23 @@ static unsigned shard_of(unsigned object, unsigned cell)
     return 1 + object * MODEL_SHARDS + CELL_SHARD(cell);
 }
 
+unsigned request_shard(const struct client_request *r)
+{
+    const struct model_txn *m = &r->txn;
+    if (r->kind != ASK_TXN && r->kind != ASK_WAIT)
+        return SIM_SHARDS;
+    if (r->command > 0)
+        return (unsigned)(r->slot % SIM_SHARDS);
+    if (r->ballast > 0)
+        return BALLAST_SHARD;
+    unsigned shard = shard_of(r->object, m->n_writes  ? m->writes[0].cell
+                                         : m->n_reads ? m->reads[0].cell
+                                                      : m->compares[0].cell);
+    for (unsigned i = 1; i < m->n_writes; i++)
+        shard = MIN(shard, shard_of(r->object, m->writes[i].cell));
+    return shard;
+}
+
 static struct bytes key_in(struct arena *a, unsigned shard, unsigned cell)
 {
     uint8_t *p = arena_alloc(a, 4);

@@ -63,6 +63,7 @@ struct sim *sim_create(const struct sim_options *o)
         host_restart_later(&s->nodes[i], rng_below(&s->rng, MS(500)));
     clients_init(s);
     operators_init(s);
+    arranger_init(s);
     return s;
 }
 
@@ -73,6 +74,7 @@ void sim_destroy(struct sim *s)
     queue_finish(&s->queue);
     clients_finish(s);
     operators_finish(s);
+    arranger_finish(s);
     net_finish(s);
     check_finish(s);
     g_free(s);
@@ -81,7 +83,7 @@ void sim_destroy(struct sim *s)
 static void wait_idle(struct sim *s, const char *what)
 {
     uint64_t deadline = s->now + FINISH_WITHIN;
-    while (!clients_idle(s) || !operators_idle(s)) {
+    while (!clients_idle(s) || !operators_idle(s) || !arranger_idle(s)) {
         if (s->now >= deadline) {
             clients_say_busy(s);
             operators_say_busy(s);
@@ -121,6 +123,7 @@ void sim_run(const struct sim_options *o, uint64_t *ret_hash, struct sim_counter
     fault_heal(s);
     clients_last_ops(s);
     operators_last(s);
+    arranger_last(s);
     wait_idle(s, "a client or operator is not finished");
     clients_audit(s);
     wait_idle(s, "the last reads are not answered");

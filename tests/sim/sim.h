@@ -23,10 +23,12 @@
 #include "tests/sim/trace.h"
 
 #define SIM_CLUSTER 0x51u
-#define SIM_SHARDS  256
-#define SIM_NODES   10 /* ever, ids are not used again; links are bits of a link_mask */
-#define SIM_FIRST   7  /* of them there may be from the beginning */
-#define SIM_GROUPS  5  /* gids are 0 to 4 */
+/* A seed with this bit has several groups; those from before there were any are below it. */
+#define SIM_SEED_GROUPS (UINT64_C(1) << 40)
+#define SIM_SHARDS      256
+#define SIM_NODES       10 /* ever, ids are not used again; links are bits of a link_mask */
+#define SIM_FIRST       7  /* of them there may be from the beginning */
+#define SIM_GROUPS      5  /* gids are 0 to 4 */
 
 struct profile;
 
@@ -93,10 +95,11 @@ struct profile {
     uint64_t sync_time;                         /* mean of one sync; 0: done at once */
     unsigned sync_slow;                         /* a sync that takes 20 times as long */
     uint32_t big_values;                        /* large values of up to so many bytes; 0: none */
-    unsigned objects;   /* that clients use; 0: all. One alone gets many reads */
-    unsigned histories; /* objects of a script's own; 0: the workload's */
-    unsigned groups;    /* besides group 0 */
-    unsigned operators; /* administrators at work */
+    unsigned objects;       /* that clients use; 0: all. One alone gets many reads */
+    unsigned histories;     /* objects of a script's own; 0: the workload's */
+    unsigned groups;        /* besides group 0 */
+    uint64_t arrange_pause; /* mean, between changes of the configuration */
+    unsigned operators;     /* administrators at work */
     uint64_t operator_pause;
     unsigned crash_change, crash_install; /* soon after a configuration, a snapshot */
     unsigned snap_break;                  /* per chunk: it costs the connection */
@@ -147,6 +150,9 @@ struct profile {
     X(confs_joint, "configurations-joint")                                                         \
     X(confs_truncated, "configurations-taken-back")                                                \
     X(crashes_joint, "leader-crashes-in-joint")                                                    \
+    X(configs, "shard-configurations")                                                             \
+    X(shards_moved, "shards-moved")                                                                \
+    X(wrong_group, "asked-of-the-wrong-group")                                                     \
     X(nodes_added, "nodes-added")                                                                  \
     X(nodes_promoted, "nodes-promoted")                                                            \
     X(nodes_removed, "nodes-removed")                                                              \
@@ -199,6 +205,7 @@ struct traffic {
 struct sim_disk;
 struct sim_client;
 struct sim_operator;
+struct sim_arranger;
 struct state_store;
 
 struct sim_node {
@@ -277,7 +284,8 @@ struct sim {
 
     /* client.c, history in linear.h */
     GPtrArray *clients;
-    GPtrArray *operators; /* struct sim_operator */
+    GPtrArray *operators;          /* struct sim_operator */
+    struct sim_arranger *arranger; /* NULL: there is group 0 alone */
     struct history *history;
     uint64_t last_value, last_nonce;
 
@@ -285,6 +293,7 @@ struct sim {
     struct check *check;
     struct check_log *check_log;
     struct check_conf *check_conf;
+    struct check_owner *check_owner;
     unsigned planted; /* a script's: this node's state was changed behind its back */
 
     /* A script's: after each batch of a node's state store. */
@@ -476,6 +485,22 @@ bool lost_allows_removal(const struct sim *s, unsigned id);
 /* All others have written down under which incarnation they met it, so they must refuse another.
  * Who joins later could not know: node/README.md. */
 bool lost_is_known(struct sim *s, unsigned id, unsigned *ret_known_to);
+
+/* --- check_owner.c --- */
+
+void check_owner_init(struct sim *s);
+void check_owner_finish(struct sim *s);
+void check_owner(struct sim_node *sn, uint32_t gid,
+                 const struct raft_status *st); /* as check_node */
+bool check_owner_settled(struct sim *s);        /* nothing is under way between groups */
+void check_owner_end(struct sim *s);
+
+/* --- arranger.c --- */
+
+void arranger_init(struct sim *s);
+void arranger_finish(struct sim *s);
+void arranger_last(struct sim *s);       /* the faults are over: no further changes */
+bool arranger_idle(const struct sim *s); /* all shards are where they shall be */
 
 /* --- operator.c --- */
 
