@@ -483,6 +483,7 @@ void clients_init(struct sim *s)
     s->clients = g_ptr_array_new();
     unsigned objects = s->profile.histories ? s->profile.histories : workload_objects();
     s->history = history_create(objects);
+    s->history->many = s->profile.groups > 0;
     for (unsigned i = 0; i < s->profile.clients; i++) {
         struct sim_client *k = g_new0(struct sim_client, 1);
         k->end = (struct net_user){ROLE_CLIENT, on_open, on_frame, on_close};

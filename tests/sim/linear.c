@@ -69,6 +69,7 @@ struct seen {
 struct done {
     struct entry *call;
     struct model_state before;
+    bool choice; /* something else could have had the place */
 };
 
 struct search {
@@ -234,7 +235,8 @@ static void collect(struct search *s, const struct history *h, unsigned object)
         s->left++;
     }
     link_entries(s);
-    rank_entries(s);
+    if (!s->state.many) /* of several groups each has times of its own */
+        rank_entries(s);
     link_twins(s);
     collect_versions(s);
 }
@@ -251,6 +253,31 @@ static void relink_entry(struct entry *e)
     e->prev->next = e;
     if (e->next)
         e->next->prev = e;
+}
+
+/* An operation that changes nothing and fits here may as well have its place here: whatever order
+ * has it later is right with it moved here too. So a read is never a choice. */
+static bool is_read(const struct entry *call)
+{
+    return call->match && call->op->txn.n_writes == 0;
+}
+
+/* But who learns a version that nobody was told changes what is known. */
+static bool learns(const struct search *s, const struct entry *call)
+{
+    const struct model_txn *t = &call->op->txn;
+    for (unsigned i = 0; s->state.many && i < t->n_reads; i++)
+        if (s->state.cells[t->reads[i].cell].version == MODEL_UNSEEN)
+            return true;
+    for (unsigned i = 0; s->state.many && i < t->n_compares; i++)
+        if (s->state.cells[t->compares[i].cell].version == MODEL_UNSEEN)
+            return true;
+    return false;
+}
+
+static bool is_choice(const struct search *s, const struct entry *call)
+{
+    return !is_read(call) || learns(s, call);
 }
 
 /* Gives the call the next place, if its answer fits and this was not tried yet. */
@@ -272,7 +299,7 @@ static bool place(struct search *s, struct entry *call)
     if (g_hash_table_contains(s->seen, &key))
         return false;
     g_hash_table_add(s->seen, g_memdup2(&key, sizeof(key)));
-    struct done d = {call, s->state};
+    struct done d = {call, s->state, is_choice(s, call)};
     g_array_append_val(s->stack, d);
     s->set = key.set;
     s->state = next;
@@ -287,19 +314,12 @@ static bool place(struct search *s, struct entry *call)
     return true;
 }
 
-/* An operation that changes nothing and fits here may as well have its place here: whatever order
- * has it later is right with it moved here too. So a read is never a choice. */
-static bool is_read(const struct entry *call)
-{
-    return call->match && call->op->txn.n_writes == 0;
-}
-
 static void place_reads(struct search *s)
 {
     struct entry *next;
     for (struct entry *e = s->head.next; e && e->is_call; e = next) {
         next = e->next;
-        if (!is_read(e))
+        if (is_choice(s, e))
             continue;
         bool adjacent = next == e->match;
         if (place(s, e) && adjacent)
@@ -325,7 +345,7 @@ static bool take_back(struct search *s, struct entry **ret)
         }
         relink_entry(d.call);
         *ret = d.call->next;
-        if (!is_read(d.call))
+        if (d.choice)
             return true;
     }
     return false;
@@ -348,7 +368,7 @@ static enum linear_verdict search(struct search *s, uint64_t budget)
         if (budget-- == 0)
             return LINEAR_BUDGET;
         if (e && e->is_call) {
-            if (is_read(e) || !place(s, e)) {
+            if (!is_choice(s, e) || !place(s, e)) {
                 e = e->next;
                 continue;
             }
@@ -425,6 +445,7 @@ enum linear_verdict history_check(const struct history *h, unsigned object, uint
         .seen = g_hash_table_new_full(seen_hash, seen_equal, g_free, NULL),
         .stack = g_array_new(FALSE, FALSE, sizeof(struct done)),
     };
+    s.state.many = h->many;
     collect(&s, h, object);
     enum linear_verdict v = search(&s, budget);
     if (v != LINEAR_OK)

@@ -25,6 +25,7 @@ struct hist_op {
 
 struct history {
     unsigned n_objects;
+    bool many;      /* struct model_state's */
     GPtrArray *ops; /* struct hist_op */
     uint64_t stamp;
 };

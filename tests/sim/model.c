@@ -61,7 +61,7 @@ static void scan(const struct model_state *s, const struct model_part *p, struct
             ret->size = 1;
             return;
         }
-        model_scan_pair(ret, i, c->version, bytes_of(c->bytes, c->n));
+        model_scan_pair(ret, i, s->many ? 0 : c->version, bytes_of(c->bytes, c->n));
     }
 }
 
@@ -130,7 +130,7 @@ static int first_failure(struct model_state *s, const struct model_txn *t, uint6
     return -1;
 }
 
-static void step_versions(struct model_state *s, const struct model_txn *t,
+static void step_counters(struct model_state *s, const struct model_txn *t,
                           uint64_t ret_versions[MODEL_SHARDS])
 {
     for (unsigned i = 0; i < t->n_writes; i++) {
@@ -138,12 +138,77 @@ static void step_versions(struct model_state *s, const struct model_txn *t,
         if (ret_versions[shard] == 0)
             ret_versions[shard] = ++s->counters[shard];
     }
+}
+
+/* Of many: what was answered, if it can be; or nobody knows. */
+static void take_versions(const struct model_state *was, const struct model_txn *t,
+                          const struct model_reply *want, uint64_t ret_versions[MODEL_SHARDS])
+{
+    for (unsigned i = 0; i < t->n_writes; i++)
+        ret_versions[CELL_SHARD(t->writes[i].cell)] = MODEL_UNSEEN;
+    for (unsigned i = 0; want && i < t->n_writes; i++) {
+        unsigned shard = CELL_SHARD(t->writes[i].cell);
+        uint64_t before = was->cells[t->writes[i].cell].version;
+        if (want->versions[shard] > (before == MODEL_UNSEEN ? 0 : before) &&
+            ret_versions[shard] != 0)
+            ret_versions[shard] = want->versions[shard];
+        else
+            ret_versions[shard] = 0; /* does not agree */
+    }
+}
+
+static void set_versions(struct model_state *s, const struct model_txn *t,
+                         const uint64_t versions[MODEL_SHARDS])
+{
     for (unsigned i = 0; i < t->n_writes; i++) {
         struct model_cell *c = &s->cells[t->writes[i].cell];
         /* A truncation of nothing writes nothing. */
         if (c->version != 0)
-            c->version = ret_versions[CELL_SHARD(t->writes[i].cell)];
+            c->version = versions[CELL_SHARD(t->writes[i].cell)];
     }
+}
+
+/* What the answer, or the success that is tried, says of versions that nobody was told. */
+static void learn_versions(struct model_state *s, const struct model_txn *t,
+                           const struct model_reply *want)
+{
+    for (unsigned i = 0; i < t->n_compares; i++) {
+        struct model_cell *c = &s->cells[t->compares[i].cell];
+        bool held = !want || want->status == 0 || want->failed > i;
+        if (t->compares[i].op == KV_VERSION && c->version == MODEL_UNSEEN && held &&
+            t->compares[i].arg != 0)
+            c->version = t->compares[i].arg;
+    }
+    for (unsigned i = 0; want && i < t->n_reads; i++) {
+        struct model_cell *c = &s->cells[t->reads[i].cell];
+        if (t->reads[i].op == KV_GET && c->version == MODEL_UNSEEN && want->reads[i].version != 0)
+            c->version = want->reads[i].version;
+    }
+}
+
+/* Times rise along each key. */
+static bool time_agrees(const struct model_state *s, const struct model_txn *t,
+                        const struct model_reply *want)
+{
+    if (!want || want->time == 0)
+        return true;
+    if (!s->many)
+        return want->time > s->times[0];
+    for (unsigned i = 0; want->status == 0 && i < t->n_writes; i++)
+        if (want->time <= s->times[CELL_SHARD(t->writes[i].cell)])
+            return false;
+    return true;
+}
+
+static void set_time(struct model_state *s, const struct model_txn *t,
+                     const struct model_reply *want)
+{
+    if (!want || want->time == 0)
+        return;
+    if (!s->many)
+        s->times[0] = want->time;
+    for (unsigned i = 0; s->many && want->status == 0 && i < t->n_writes; i++)
+        s->times[CELL_SHARD(t->writes[i].cell)] = want->time;
 }
 
 static bool answers_agree(const struct model_reply *got, const struct model_reply *want,
@@ -161,35 +226,41 @@ static bool answers_agree(const struct model_reply *got, const struct model_repl
 bool model_step(struct model_state *state, const struct model_txn *t,
                 const struct model_reply *want)
 {
-    struct model_state next = *state;
+    struct model_state was = *state, next;
     struct model_reply got = {0};
-    if (want && want->time != 0 && want->time <= state->time)
+    if (!time_agrees(state, t, want))
         return false;
+    if (was.many)
+        learn_versions(&was, t, want);
+    next = was;
     for (unsigned i = 0; i < t->n_reads; i++)
         if (t->reads[i].op == KV_SCAN)
-            scan(state, &t->reads[i], &got.reads[i]);
+            scan(&was, &t->reads[i], &got.reads[i]);
         else
-            read_cell(&state->cells[t->reads[i].cell], &got.reads[i]);
+            read_cell(&was.cells[t->reads[i].cell], &got.reads[i]);
     int failed = first_failure(&next, t, &got.deleted);
     if (failed >= 0) {
         got.status = ERR_FAILED;
         got.failed = (unsigned)failed;
         got.deleted = 0;
-        next = *state;
+        next = was;
     } else {
-        step_versions(&next, t, got.versions);
+        if (was.many)
+            take_versions(&was, t, want, got.versions);
+        else
+            step_counters(&next, t, got.versions);
+        set_versions(&next, t, got.versions);
     }
     if (want && !answers_agree(&got, want, t))
         return false;
-    if (want && want->time != 0)
-        next.time = want->time;
+    set_time(&next, t, want);
     *state = next;
     return true;
 }
 
 uint64_t model_hash(const struct model_state *state)
 {
-    uint64_t h = state->time;
+    uint64_t h = hash_u64(state->times[0], state->times[1]);
     for (unsigned i = 0; i < MODEL_CELLS; i++)
         h = hash_bytes(hash_u64(h, state->cells[i].version),
                        bytes_of(state->cells[i].bytes, state->cells[i].n));

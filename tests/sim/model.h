@@ -54,17 +54,22 @@ struct model_cell {
     uint8_t bytes[MODEL_VALUE];
 };
 
+/* many: the shards may lie in several groups. Then times rise for each shard on its own, and a
+ * version is any higher than the cell's one before: a transaction over groups takes it when it is
+ * prepared, and that may come to nothing. */
+#define MODEL_UNSEEN UINT64_MAX /* a version that nobody was told */
 struct model_state {
+    bool many;
     struct model_cell cells[MODEL_CELLS];
-    uint64_t counters[MODEL_SHARDS];
-    uint64_t time; /* of the last entry known to have come before */
+    uint64_t counters[MODEL_SHARDS]; /* not of many */
+    uint64_t times[MODEL_SHARDS];    /* of the last entry known to have come before */
 };
 
 /* Runs t on the state. With `want` (an answer that was given) false if it could not have been given
  * here; NULL: whatever comes out. The state is changed only on true. */
 bool model_step(struct model_state *state, const struct model_txn *t,
                 const struct model_reply *want);
-/* What a SCAN's answer is made of: one pair after another. */
+/* What a SCAN's answer is made of: one pair after another; of many the version is 0. */
 void model_scan_pair(struct model_read *r, unsigned cell, uint64_t version, struct bytes value);
 uint64_t model_hash(const struct model_state *state);
 void model_print(GString *s, const struct model_txn *t, const struct model_reply *reply);
