@@ -189,14 +189,12 @@ void prepared_settle(struct prepared *s, const struct txid *id, enum txn_fate fa
     round_put(r, layout_prepared_key(a, id->gid, id->term, id->n), bytes_of(row, 1));
 }
 
-void prepared_fence(struct prepared *s, const struct txid *below, struct round *r, struct arena *a)
+static void raise_fence(struct prepared *s, const struct txid *below, struct round *r,
+                        struct arena *a)
 {
-    const struct txid lowest = {.gid = below->gid};
     struct txid *f = fence_of(s, below->gid);
     uint8_t row[16];
 
-    if (txid_order(below, f ? f : &lowest) <= 0)
-        return;
     if (f)
         *f = *below;
     else
@@ -204,9 +202,20 @@ void prepared_fence(struct prepared *s, const struct txid *below, struct round *
     put_le64(row, below->term);
     put_le64(row + 8, below->n);
     round_put(r, layout_fence_key(a, below->gid), bytes_of(row, sizeof(row)));
+}
 
-    unsigned to = lower_bound(s->records, below);
-    for (unsigned i = to; i > 0; i--) {
+/* Also where the fence stands already: what was still prepared when it came may have ended since.
+ */
+void prepared_fence(struct prepared *s, const struct txid *below, struct round *r, struct arena *a)
+{
+    const struct txid lowest = {.gid = below->gid}, *f = fence_of(s, below->gid);
+    int higher = txid_order(below, f ? f : &lowest);
+
+    if (higher < 0 || txid_order(below, &lowest) <= 0)
+        return;
+    if (higher > 0)
+        raise_fence(s, below, r, a);
+    for (unsigned i = lower_bound(s->records, below); i > 0; i--) {
         const struct txn_record *t = g_ptr_array_index(s->records, i - 1);
 
         if (t->id.gid != below->gid)

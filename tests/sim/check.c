@@ -426,6 +426,21 @@ static bool group_settled(struct sim *s, uint32_t gid)
     return true;
 }
 
+void check_say_unsettled(struct sim *s)
+{
+    check_owner_say(s);
+    for (uint32_t gid = 0; gid <= s->profile.groups; gid++)
+        for (unsigned i = 0; i < s->n; i++) {
+            struct raft_status st;
+            if (s->nodes[i].node && node_group_status(s->nodes[i].node, gid, &st))
+                trace_line(s,
+                           "group %u at n%u: term %" G_GUINT64_FORMAT " last %" G_GUINT64_FORMAT
+                           " applied %" G_GUINT64_FORMAT "%s, of %u entries",
+                           gid, i + 1, st.term, st.last, st.applied,
+                           st.leading ? ", leads" : "", s->check->groups[gid].applied->len);
+        }
+}
+
 bool check_replicas_settled(struct sim *s)
 {
     if (!check_conf_settled(s) || !check_owner_settled(s))

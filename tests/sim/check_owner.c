@@ -92,6 +92,23 @@ bool check_owner_settled(struct sim *s)
     return true;
 }
 
+void check_owner_say(struct sim *s)
+{
+    for (uint32_t gid = 0; gid <= s->profile.groups; gid++) {
+        const struct kv *kv = leaders_state(s, gid);
+        uint64_t newest;
+        unsigned records = 0, decisions = 0;
+        if (!kv) {
+            trace_line(s, "group %u has no leader", gid);
+            continue;
+        }
+        (void)kv_records(kv, &records);
+        (void)kv_decisions(kv, &decisions);
+        trace_line(s, "group %u: %u prepared, %u records, %u decisions, %zu sessions to be fenced",
+                   gid, kv_prepared(kv), records, decisions, kv_fencing(kv, &newest));
+    }
+}
+
 void check_owner_end(struct sim *s)
 {
     for (unsigned shard = 0; s->profile.groups > 0 && shard < SIM_SHARDS; shard++) {

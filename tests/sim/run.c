@@ -98,6 +98,8 @@ void sim_settle(struct sim *s)
 {
     uint64_t deadline = s->now + SETTLE_WITHIN;
     while (!check_replicas_settled(s)) {
+        if (s->now >= deadline)
+            check_say_unsettled(s);
         CHECK(s, s->now < deadline, "the replicas have not become equal in %.0f s of peace",
               (double)SETTLE_WITHIN / 1e9);
         sim_step(s, s->now + MS(100));

@@ -414,6 +414,7 @@ void check_state(struct sim_node *sn, uint32_t gid);
 /* The last configuration expects of it that it has everything. */
 bool check_is_replica(const struct sim *s, const struct sim_node *sn);
 bool check_replicas_settled(struct sim *s);
+void check_say_unsettled(struct sim *s); /* lines that tell why not */
 void check_replicas_equal(struct sim *s);
 /* It leads, or has led, a term from `since` on. */
 bool check_has_led(const struct sim *s, unsigned node, raft_term since);
@@ -493,6 +494,7 @@ void check_owner_finish(struct sim *s);
 void check_owner(struct sim_node *sn, uint32_t gid,
                  const struct raft_status *st); /* as check_node */
 bool check_owner_settled(struct sim *s);        /* nothing is under way between groups */
+void check_owner_say(struct sim *s);
 void check_owner_end(struct sim *s);
 
 /* --- arranger.c --- */

@@ -427,6 +427,22 @@ TEST(a_prepare_that_comes_after_its_abort_takes_no_locks)
     two_destroy(&t);
 }
 
+TEST(what_ends_below_the_fence_is_forgotten_when_the_fence_is_told_again)
+{
+    struct two t = two_create();
+    struct txid id = attempt(&t);
+    const struct txid below = {id.gid, id.term, id.n + 1};
+    unsigned n;
+    prepare(&t, id, NAMED(&t, WRITE(put(A, "a"), put(E, "e"))));
+    assert_int_equal(kvc_below(t.c, 1, below), 0); /* it was aborted, which is not heard here yet */
+    assert_int_equal(kv_prepared(t.c->g[1].kv), 1);
+    assert_int_equal(kvc_outcome(t.c, 1, id, false, 0), 0);
+    assert_int_equal(kvc_below(t.c, 1, below), 0);
+    kv_records(t.c->g[1].kv, &n);
+    assert_int_equal(n, 0);
+    two_destroy(&t);
+}
+
 TEST(a_prepare_that_comes_twice_gets_the_same_vote)
 {
     struct two t = two_create();
@@ -584,6 +600,7 @@ T_MAIN(T(a_transaction_over_two_groups_takes_effect_in_both_and_not_before_it_is
        T(votes_that_do_not_fit_the_request_decide_nothing),
        T(a_commit_that_comes_again_and_again_writes_once),
        T(a_prepare_that_comes_after_its_abort_takes_no_locks),
+       T(what_ends_below_the_fence_is_forgotten_when_the_fence_is_told_again),
        T(a_prepare_that_comes_twice_gets_the_same_vote),
        T(a_commit_of_what_was_never_prepared_is_told_and_does_nothing),
        T(a_new_leader_finds_what_is_prepared_and_what_is_decided),
