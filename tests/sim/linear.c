@@ -58,7 +58,9 @@ struct entry {
     bool is_call;
     struct entry *twin; /* of a call that never returned: the same one asked before it */
     bool placed;
-    unsigned rank;        /* of a call whose entry's time is known: its place among those, from 1 */
+    /* Of a call whose entry's time is known: its place among those, from 1; of many for each shard,
+     * else the first is for all. */
+    unsigned rank[MODEL_SHARDS];
     uint64_t stamp, mark; /* mark: the operation's part in the hash of a set */
 };
 
@@ -76,8 +78,8 @@ struct search {
     struct entry head;
     struct entry *entries;
     unsigned n;
-    unsigned left; /* answered operations that have no place yet */
-    unsigned rank; /* the highest that has a place */
+    unsigned left;               /* answered operations that have no place yet */
+    unsigned rank[MODEL_SHARDS]; /* the highest that has a place */
     /* Versions that answers tell, rising, and how many of their operations have a place. */
     GArray *versions[MODEL_SHARDS];
     unsigned told[MODEL_SHARDS];
@@ -135,19 +137,51 @@ static int by_time(const void *a, const void *b)
     return (x->op->reply.time > y->op->reply.time) - (x->op->reply.time < y->op->reply.time);
 }
 
-/* An answer of a write tells its entry's time, and times rise along the log: only the next one can
- * have the next place among them. */
-static void rank_entries(struct search *s)
+static bool writes_shard(const struct model_txn *t, unsigned shard)
+{
+    for (unsigned i = 0; i < t->n_writes; i++)
+        if (CELL_SHARD(t->writes[i].cell) == shard)
+            return true;
+    return false;
+}
+
+static bool is_ranked(const struct search *s, const struct entry *e, unsigned shard)
+{
+    if (!e->is_call || !e->match || e->op->reply.time == 0)
+        return false;
+    if (!s->state.many)
+        return shard == 0;
+    return e->op->reply.status == 0 && writes_shard(&e->op->txn, shard);
+}
+
+/* An answer of a write tells its entry's time, and times rise along the log, or (many) along each
+ * shard: only the next one can have the next place among them. */
+static void rank_entries(struct search *s, unsigned shard)
 {
     GPtrArray *timed = g_ptr_array_new();
     for (unsigned i = 0; i < s->n; i++)
-        if (s->entries[i].is_call && s->entries[i].match && s->entries[i].op->reply.time)
+        if (is_ranked(s, &s->entries[i], shard))
             g_ptr_array_add(timed, &s->entries[i]);
     if (timed->len)
         qsort(timed->pdata, timed->len, sizeof(gpointer), by_time);
     for (guint i = 0; i < timed->len; i++)
-        ((struct entry *)g_ptr_array_index(timed, i))->rank = i + 1;
+        ((struct entry *)g_ptr_array_index(timed, i))->rank[shard] = i + 1;
     g_ptr_array_free(timed, TRUE);
+}
+
+static bool is_next(const struct search *s, const struct entry *call)
+{
+    for (unsigned i = 0; i < MODEL_SHARDS; i++)
+        if (call->rank[i] > 0 && call->rank[i] != s->rank[i] + 1)
+            return false;
+    return true;
+}
+
+static void count_ranks(struct search *s, const struct entry *call, bool placed)
+{
+    for (unsigned i = 0; i < MODEL_SHARDS; i++)
+        if (call->rank[i] > 0)
+            s->rank[i] = placed ? call->rank[i] : call->rank[i] - 1;
 }
 
 static gint by_version(gconstpointer a, gconstpointer b)
@@ -235,8 +269,8 @@ static void collect(struct search *s, const struct history *h, unsigned object)
         s->left++;
     }
     link_entries(s);
-    if (!s->state.many) /* of several groups each has times of its own */
-        rank_entries(s);
+    for (unsigned shard = 0; shard < MODEL_SHARDS; shard++)
+        rank_entries(s, shard);
     link_twins(s);
     collect_versions(s);
 }
@@ -284,7 +318,7 @@ static bool is_choice(const struct search *s, const struct entry *call)
 static bool place(struct search *s, struct entry *call)
 {
     struct model_state next = s->state;
-    if (call->rank > 0 && call->rank != s->rank + 1)
+    if (!is_next(s, call))
         return false;
     if (call->twin && !call->twin->placed)
         return false;
@@ -303,7 +337,7 @@ static bool place(struct search *s, struct entry *call)
     g_array_append_val(s->stack, d);
     s->set = key.set;
     s->state = next;
-    s->rank += call->rank > 0;
+    count_ranks(s, call, true);
     call->placed = true;
     count_told(s, call, true);
     unlink_entry(call);
@@ -336,7 +370,7 @@ static bool take_back(struct search *s, struct entry **ret)
         g_array_set_size(s->stack, s->stack->len - 1);
         s->state = d.before;
         s->set ^= d.call->mark;
-        s->rank -= d.call->rank > 0;
+        count_ranks(s, d.call, false);
         d.call->placed = false;
         count_told(s, d.call, false);
         if (d.call->match) {
