@@ -137,21 +137,13 @@ static int by_time(const void *a, const void *b)
     return (x->op->reply.time > y->op->reply.time) - (x->op->reply.time < y->op->reply.time);
 }
 
-static bool writes_shard(const struct model_txn *t, unsigned shard)
-{
-    for (unsigned i = 0; i < t->n_writes; i++)
-        if (CELL_SHARD(t->writes[i].cell) == shard)
-            return true;
-    return false;
-}
-
 static bool is_ranked(const struct search *s, const struct entry *e, unsigned shard)
 {
     if (!e->is_call || !e->match || e->op->reply.time == 0)
         return false;
     if (!s->state.many)
         return shard == 0;
-    return e->op->reply.status == 0 && writes_shard(&e->op->txn, shard);
+    return model_is_timed(&e->op->txn, &e->op->reply, shard);
 }
 
 /* An answer of a write tells its entry's time, and times rise along the log, or (many) along each

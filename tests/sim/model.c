@@ -186,7 +186,34 @@ static void learn_versions(struct model_state *s, const struct model_txn *t,
     }
 }
 
-/* Times rise along each key. */
+/* In how many shards its parts lie, and whether this is one of them. */
+static unsigned count_shards(const struct model_txn *t, unsigned shard, bool *ret_in,
+                             bool *ret_writes)
+{
+    unsigned set = 0;
+    for (unsigned i = 0; i < t->n_compares; i++)
+        set |= 1u << CELL_SHARD(t->compares[i].cell);
+    for (unsigned i = 0; i < t->n_reads; i++)
+        set |= 1u << CELL_SHARD(t->reads[i].cell);
+    *ret_writes = false;
+    for (unsigned i = 0; i < t->n_writes; i++) {
+        set |= 1u << CELL_SHARD(t->writes[i].cell);
+        *ret_writes |= CELL_SHARD(t->writes[i].cell) == shard;
+    }
+    *ret_in = set >> shard & 1u;
+    return (unsigned)__builtin_popcount(set);
+}
+
+bool model_is_timed(const struct model_txn *t, const struct model_reply *reply, unsigned shard)
+{
+    bool in, writes;
+    unsigned n = count_shards(t, shard, &in, &writes);
+    if (reply->time == 0)
+        return false;
+    return n == 1 ? in : writes && reply->status == 0;
+}
+
+/* Times rise along each shard. */
 static bool time_agrees(const struct model_state *s, const struct model_txn *t,
                         const struct model_reply *want)
 {
@@ -194,8 +221,8 @@ static bool time_agrees(const struct model_state *s, const struct model_txn *t,
         return true;
     if (!s->many)
         return want->time > s->times[0];
-    for (unsigned i = 0; want->status == 0 && i < t->n_writes; i++)
-        if (want->time <= s->times[CELL_SHARD(t->writes[i].cell)])
+    for (unsigned shard = 0; shard < MODEL_SHARDS; shard++)
+        if (model_is_timed(t, want, shard) && want->time <= s->times[shard])
             return false;
     return true;
 }
@@ -207,8 +234,9 @@ static void set_time(struct model_state *s, const struct model_txn *t,
         return;
     if (!s->many)
         s->times[0] = want->time;
-    for (unsigned i = 0; s->many && want->status == 0 && i < t->n_writes; i++)
-        s->times[CELL_SHARD(t->writes[i].cell)] = want->time;
+    for (unsigned shard = 0; s->many && shard < MODEL_SHARDS; shard++)
+        if (model_is_timed(t, want, shard))
+            s->times[shard] = want->time;
 }
 
 static bool answers_agree(const struct model_reply *got, const struct model_reply *want,

@@ -65,6 +65,9 @@ struct model_state {
     uint64_t times[MODEL_SHARDS];    /* of the last entry known to have come before */
 };
 
+/* Of many: the time of this answer stands in the shard's order of times. An answer FAILED over
+ * several shards is known to the one that decided only. */
+bool model_is_timed(const struct model_txn *t, const struct model_reply *reply, unsigned shard);
 /* Runs t on the state. With `want` (an answer that was given) false if it could not have been given
  * here; NULL: whatever comes out. The state is changed only on true. */
 bool model_step(struct model_state *state, const struct model_txn *t,

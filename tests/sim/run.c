@@ -107,13 +107,28 @@ void sim_settle(struct sim *s)
     check_replicas_equal(s);
 }
 
+/* What nobody knows the outcome of, and (many) the versions of, leaves too much to try. */
+#define UNKNOWN_MANY 10
+
+static bool may_be_unjudged(const struct history *h, unsigned object)
+{
+    unsigned unknown = 0;
+    for (guint i = 0; i < h->ops->len; i++) {
+        const struct hist_op *op = g_ptr_array_index(h->ops, i);
+        unknown += op->object == object && op->returned == 0;
+    }
+    return h->many && unknown >= UNKNOWN_MANY;
+}
+
 void sim_judge(struct sim *s)
 {
     for (unsigned o = 0; o < s->history->n_objects; o++) {
         GString *text = g_string_new("");
         enum linear_verdict v = history_check(s->history, o, SEARCH_STEPS, text);
         CHECK(s, v != LINEAR_VIOLATION, "object %u is not linearizable:\n%s", o, text->str);
-        CHECK(s, v != LINEAR_BUDGET, "object %u: the search took too long:\n%s", o, text->str);
+        s->counters.unjudged += v == LINEAR_BUDGET;
+        CHECK(s, v != LINEAR_BUDGET || may_be_unjudged(s->history, o),
+              "object %u: the search took too long:\n%s", o, text->str);
         g_string_free(text, TRUE);
     }
 }

@@ -169,6 +169,7 @@ struct profile {
     X(checks, "checks-begun")                                                                      \
     X(checks_compared, "check-answers-compared")                                                   \
     X(members_told, "members-asked")                                                               \
+    RARE(unjudged, "histories-unjudged")                                                           \
     RARE(sessions_lost, "sessions-lost")                                                           \
     RARE(torn_tails, "torn-tails")                                                                 \
     RARE(starts_removed, "removed-nodes-refused-at-start")
