@@ -110,15 +110,22 @@ int leader_named(struct client *c, uint32_t id, unsigned node, uint64_t deadline
 }
 
 /* While a shard moves, its group of before or the next one has it: not the one that just refused.
- */
+ * A node that lags names that very one; then others are asked. */
 int leader_of_other_group(struct client *c, struct client_call *call, uint64_t deadline_ns,
                           struct client_cancel *cancel)
 {
+    uint64_t until_ns = deadline_first(deadline_ns, deadline_in(HEARSAY_MS));
     uint32_t refused = call->group->gid;
-    struct place place;
-    int r = locate(c, call->node, call->shard, deadline_first(deadline_ns, deadline_in(HEARSAY_MS)),
-                   cancel, &place, NULL);
+    struct place place = {refused, refused, 0};
+    int r = 0;
 
+    for (unsigned i = 0; i < client_known(c) && place.gid == refused && place.next == refused;
+         i++) {
+        r = locate(c, (call->node + i) % client_known(c), call->shard, until_ns, cancel, &place,
+                   NULL);
+        if (r == -ERR_CANCELED)
+            return r;
+    }
     if (r < 0)
         return r;
     leader_learn_group(c, call, place.gid == refused ? place.next : place.gid);

@@ -32,7 +32,7 @@ struct fake_node {
     int listener;
     GQueue script;
     uint32_t tell;
-    bool tell_set, hang;
+    bool tell_set, hang, lags;
     uint64_t hello_cluster;
     uint32_t hello_node, hello_protocol;
     unsigned accepted, closed;

@@ -163,7 +163,7 @@ static void put_locate(struct fake *f, struct fake_conn *c, uint64_t id, unsigne
     struct node_address nodes[NODES];
     char text[NODES][120];
     struct msg_locate_reply m = {.gid = place->gid,
-                                 .next = place->next,
+                                 .next = c->node->lags ? place->gid : place->next,
                                  .shards = FAKE_SHARDS,
                                  .leader =
                                      c->node->tell_set ? c->node->tell : leader_of(f, place->gid)};

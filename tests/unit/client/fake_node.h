@@ -56,6 +56,8 @@ void fake_lead_group(struct fake *f, uint32_t gid, uint32_t leader); /* gid 1 to
 void fake_own(struct fake *f, unsigned shard, uint32_t gid);
 /* Its owner refuses the shard, on its way to `next`, until somebody else owns it. */
 void fake_freeze(struct fake *f, unsigned shard, uint32_t next);
+/* Its LOCATE knows nothing of shards that are on their way. */
+void fake_lag(struct fake *f, uint32_t node);
 void fake_script(struct fake *f, uint32_t node, enum fake_step step, uint32_t arg);
 void fake_release(struct fake *f);           /* what is held, now */
 void fake_release_backwards(struct fake *f); /* the last held is answered first */

@@ -180,6 +180,13 @@ void fake_freeze(struct fake *f, unsigned shard, uint32_t next)
     unlock_and_wake(f);
 }
 
+void fake_lag(struct fake *f, uint32_t node)
+{
+    pthread_mutex_lock(&f->lock);
+    f->nodes[node - 1].lags = true;
+    unlock_and_wake(f);
+}
+
 void fake_script(struct fake *f, uint32_t node, enum fake_step step, uint32_t arg)
 {
     struct script *s = g_new0(struct script, 1);

@@ -100,6 +100,19 @@ TEST(a_request_for_a_shard_on_its_way_is_repeated_under_its_name_until_it_has_ar
         assert_int_equal(fake_seen(x.fake, MSG_txn, i).seq, fake_seen(x.fake, MSG_txn, first).seq);
 }
 
+TEST(where_a_shard_goes_is_asked_of_others_if_the_node_that_refused_it_does_not_know)
+{
+    struct putter p;
+    T_OK(put_in(3));
+    fake_lag(x.fake, 3);
+    fake_freeze(x.fake, 3, 1);
+    fake_script(x.fake, 2, EXECUTE_HANG_UP, 0); /* at the next owner it has arrived */
+    putter_start(&p, x.client, 2000);
+    T_EVENTUALLY(fake_executed(x.fake) == 2);
+    fake_own(x.fake, 3, 1);
+    T_OK(putter_join(&p));
+}
+
 TEST(a_shard_that_never_arrives_is_a_time_out)
 {
     T_OK(put_in(3));
@@ -129,5 +142,6 @@ T_MAIN(S(a_shard_is_asked_of_its_groups_leader_from_the_second_time_on),
        S(a_new_leader_of_one_group_says_nothing_about_the_others),
        S(sessions_are_group_0s_wherever_the_first_write_goes),
        S(a_request_for_a_shard_on_its_way_is_repeated_under_its_name_until_it_has_arrived),
+       S(where_a_shard_goes_is_asked_of_others_if_the_node_that_refused_it_does_not_know),
        S(a_shard_that_never_arrives_is_a_time_out),
        S(a_group_whose_leader_hangs_is_asked_for_at_the_others))
