@@ -147,8 +147,10 @@ static void lose_session(struct sim_client *k)
 
 static void heard(struct sim_client *k, const struct client_request *r)
 {
-    /* A read is answered without a session too, so its answer says nothing. */
-    if (r->session == k->session && (r->seq > 0 || r->kind == ASK_KEEPALIVE))
+    /* A read is answered without a session too, so its answer says nothing; nor does another
+     * group's than group 0, which alone ends sessions. */
+    bool by_group_0 = r->kind == ASK_KEEPALIVE || (r->seq > 0 && k->sim->profile.groups == 0);
+    if (r->session == k->session && by_group_0)
         k->heard_at = MAX(k->heard_at, r->called_at);
 }
 
