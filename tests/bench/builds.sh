@@ -7,6 +7,7 @@
 #
 # Each round runs a cluster of three with each build: puts of 256 bytes by 1, 16 and 64 clients for
 # two seconds. Prints the medians: puts/s, p50 and p99 in us, and CPU time of the three nodes per put.
+: "${groups=0}" # numbers are of one group, unless asked otherwise
 . "$(dirname "$0")/../sh/lib.sh"
 rounds=$1
 shift

@@ -8,6 +8,7 @@
 # Clients put 256 bytes in windows of two seconds: with the node away (before), from its start to
 # the end of the snapshot (during), and with it back (after). For each window: puts/s, p50, p99 and
 # the longest in us, errors; then the medians.
+: "${groups=0}" # numbers are of one group, unless asked otherwise
 . "$(dirname "$0")/../sh/lib.sh"
 mb=${1:-400}
 rate=${2:-50}

@@ -7,6 +7,7 @@
 #
 # Per round one client puts for 5 s; a second in, the leader gets SIGKILL (odd rounds) or SIGSTOP
 # (even ones). The longest put is the time without service.
+: "${groups=0}" # numbers are of one group, unless asked otherwise
 . "$(dirname "$0")/../sh/lib.sh"
 rounds=${1:-20}
 PATH=$bin/tests/bench:$PATH

@@ -9,6 +9,7 @@
 # SYSTEMs: raftfs, embedded (one replica), null (null FUSE, time-out 0), moosefs, gluster. The
 # yardsticks lie in SHARED (default ../shared/bench beside the checkout); their variables (FILES,
 # MAXSECS, FIO_MB, FIO_SECS, TREE_FILES, PARTS) are passed on. Needs root.
+: "${groups=0}" # numbers are of one group, unless asked otherwise
 . "$(dirname "$0")/../sh/lib.sh"
 passes=${1:-3}
 [ $# -eq 0 ] || shift

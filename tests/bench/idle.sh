@@ -6,6 +6,7 @@
 #
 # Processor time of each node, from /proc/PID/stat, and frames between each two nodes (heartbeats of
 # all groups share one, see cluster/node/beat.h); then the same after one node was killed.
+: "${groups=0}" # numbers are of one group, unless asked otherwise
 . "$(dirname "$0")/../sh/lib.sh"
 groups=${1:-64}
 seconds=${2:-10}

@@ -8,6 +8,7 @@
 # floor = two TLS loopback round trips (client-leader, leader-follower) + one in-place fdatasync
 # while three processes sync at once, measured in the same round with the yardsticks netping and
 # fsyncbench (SHARED, default ../shared/bench beside the checkout).
+: "${groups=0}" # numbers are of one group, unless asked otherwise
 . "$(dirname "$0")/../sh/lib.sh"
 rounds=${1:-3}
 shared=${SHARED:-$top/../shared/bench}

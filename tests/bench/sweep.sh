@@ -11,6 +11,7 @@
 #   cpu      us of CPU that a put takes, in the three raftfsd and in kvbench
 #   floor    as in put.sh, with a sync of so many bytes
 #   x_etcd   times etcd's puts
+: "${groups=0}" # numbers are of one group, unless asked otherwise
 . "$(dirname "$0")/../sh/lib.sh"
 seconds=${1:-3}
 shared=${SHARED:-$top/../shared/bench}

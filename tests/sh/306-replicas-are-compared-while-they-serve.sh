@@ -3,6 +3,7 @@
 # raftfsctl check: three replicas agree; a row planted in one is found and named; a node that is down
 # is named, and one that lags or was restarted is waited for.
 . "$(dirname "$0")/lib.sh"
+groups=0 # all keys lie in group 0, where the row is planted
 plant=$bin/tests/unit/ctl/plant
 [ -x "$plant" ] || skip "no $plant"
 cluster_start 3

@@ -3,6 +3,7 @@
 # A node whose log is damaged in the middle, whose state cannot be read, or whose log is gone says so,
 # repairs itself from the others, and counts again: then another one may die. A lone node refuses.
 . "$(dirname "$0")/lib.sh"
+groups=0 # what is damaged is group 0
 cluster_start 3
 head -c 1000000 /dev/urandom >million
 n=0

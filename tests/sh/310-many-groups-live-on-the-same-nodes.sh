@@ -3,6 +3,7 @@
 # Sixteen groups on three nodes: made, led by all of them, and led again when a node dies; the node
 # comes back and all its replicas catch up.
 . "$(dirname "$0")/lib.sh"
+groups=0 # they are made here
 cluster_start 3
 json() { ctl status --json | jq -er "$1"; }
 

@@ -3,6 +3,7 @@
 # Groups join and leave and single shards move while small files, a database and a git repository are
 # written: no error, nothing lost; and what cannot be is refused without a change.
 . "$(dirname "$0")/lib.sh"
+groups=0 # they are made here
 need_fuse
 command -v git >/dev/null || skip "no git"
 command -v sqlite3 >/dev/null || skip "no sqlite3"

@@ -14,7 +14,8 @@
 # Verbs:
 #   embedded_mount DIR [OPTIONS]    a private store under $T/store mounted on DIR
 #   cluster_start N                 N raftfsd with TLS on loopback that have met; n1.. in $T/cluster;
-#                                   with $groups groups; if that is empty, as many as init says
+#                                   with $groups groups besides group 0; if not set, as many as
+#                                   raftfsctl init says: of N > 1 nodes N
 #   node_start I | node_kill I [SIG] | node_end I
 #   node_start_and_meet I           the same, and all others have met it
 #   node_come I COMMAND...          runs the raftfsctl node command that makes node I, starts I meanwhile
@@ -43,7 +44,7 @@ cd "$T" || exit 1
 mounts=
 tmpfs=
 nodes=
-: "${groups=0}"
+: "${groups=}"
 namespaces= # of lib/namespaces.sh
 
 say() { echo "-- $*"; }
