@@ -6,4 +6,5 @@
 . "$(dirname "$0")/lib.sh"
 . "$top/tests/lib/namespaces.sh"
 . "$top/tests/lib/chaos.sh"
+groups=0 # nodes are removed, which those with a replica of another group are not
 chaos 3 "${RAFTFS_FAULTS:-18}"

@@ -4,4 +4,5 @@
 . "$(dirname "$0")/lib.sh"
 . "$top/tests/lib/namespaces.sh"
 . "$top/tests/lib/chaos.sh"
+groups=0 # nodes are removed, which those with a replica of another group are not
 chaos 5 "${RAFTFS_FAULTS:-18}" fast-reads
