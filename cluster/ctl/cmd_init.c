@@ -29,7 +29,11 @@ static void print_next_steps(const struct cluster_init *o)
 {
     g_autofree char *dir = realpath(o->dir, NULL);
     unsigned n = o->embedded ? o->embedded : o->n_nodes;
-    printf("A new cluster of %u %s in %s. Start its nodes:\n\n", n, n == 1 ? "node" : "nodes", dir);
+    printf("A new cluster of %u %s in %s.", n, n == 1 ? "node" : "nodes", dir);
+    if (o->groups > 0)
+        printf(" It will share its data among %u %s.", o->groups,
+               o->groups == 1 ? "group" : "groups");
+    printf("\nStart its nodes:\n\n");
     for (unsigned i = 0; i < n; i++)
         printf("    raftfsd -c %s/n%u.conf &\n", dir, o->embedded ? i + 1 : o->nodes[i].id);
     printf("\nand mount it:\n\n    raftfs -o conf=%s/client.conf /mnt/kv\n", dir);
