@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cluster/node/checkpoint.h"
 #include "cluster/node/damage.h"
+#include "cluster/node/outage.h"
 
 static char *slot_dir(const char *group_dir, unsigned slot)
 {
@@ -76,7 +77,9 @@ static void make_done(struct store_job *j)
             checkpoint_free(c);
         return;
     }
-    if (c->err < 0 && c->err != -ERR_NO_SPACE)
+    if (c->err == -ERR_NO_SPACE)
+        outage_flush_failed(g); /* a checkpoint flushes, too: the store takes nothing any more */
+    else if (c->err < 0)
         group_fatal(g, c->err, "group %u: checkpoint to %s: %s", g->gid, c->dir, c->msg.text);
     const struct raft_conf *conf = c->err == 0 ? raft_conf_at(g->raft, c->index) : NULL;
     if (conf)

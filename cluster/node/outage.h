@@ -16,7 +16,7 @@
 
 #include "cluster/node/group.h"
 
-void outage_flush_failed(struct group *g);
+void outage_flush_failed(struct group *g); /* or a checkpoint, which begins with one */
 void outage_apply_failed(struct group *g);
 /* Each housekeeping: ends the outage if there is room. Not between collect and apply. */
 void outage_house(struct group *g);
