@@ -96,6 +96,16 @@ static void check_progress(struct sim_node *sn, uint32_t gid, const struct raft_
     *seen = (struct seen){st->term, st->vote, st->commit, st->applied, st->first, st->last};
 }
 
+/* A replica that is still to be opened may be so, too. */
+static bool may_be_suspect(struct sim_node *sn)
+{
+    struct raft_status st;
+    for (unsigned gid = 0; gid <= sn->sim->profile.groups; gid++)
+        if (!node_group_status(sn->node, gid, &st) || st.suspect)
+            return true;
+    return false;
+}
+
 static void check_group_0(struct sim_node *sn, const struct raft_status *st)
 {
     check_conf_appended(sn, st);
@@ -106,8 +116,6 @@ static void check_group_0(struct sim_node *sn, const struct raft_status *st)
     if (st->commit > sn->seen[0].commit)
         check_log_immutable(sn, st);
     check_conf_node(sn, st);
-    if (!st->suspect)
-        sn->damaged = false; /* whole again, and its log says so */
     check_progress(sn, 0, st);
 }
 
@@ -118,6 +126,8 @@ void check_node(struct sim_node *sn)
         check_group_0(sn, &st);
         check_owner(sn, 0, &st);
     }
+    if (sn->node && !may_be_suspect(sn))
+        sn->damaged = false; /* whole again, and its log says so */
     for (unsigned gid = 1; gid <= sn->sim->profile.groups; gid++) {
         if (!sn->node || !node_group_status(sn->node, gid, &st))
             continue;
@@ -419,7 +429,7 @@ static bool group_settled(struct sim *s, uint32_t gid)
             continue;
         if (!sn->node || !node_group_status(sn->node, gid, &st) || st.suspect ||
             st.applied < s->check->groups[gid].applied->len || st.last != st.applied ||
-            (applied > 0 && st.applied != applied))
+            st.applied == 0 || (applied > 0 && st.applied != applied))
             return false;
         applied = st.applied;
     }
@@ -436,8 +446,8 @@ void check_say_unsettled(struct sim *s)
                 trace_line(s,
                            "group %u at n%u: term %" G_GUINT64_FORMAT " last %" G_GUINT64_FORMAT
                            " applied %" G_GUINT64_FORMAT "%s, of %u entries",
-                           gid, i + 1, st.term, st.last, st.applied,
-                           st.leading ? ", leads" : "", s->check->groups[gid].applied->len);
+                           gid, i + 1, st.term, st.last, st.applied, st.leading ? ", leads" : "",
+                           s->check->groups[gid].applied->len);
         }
 }
 

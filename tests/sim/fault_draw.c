@@ -93,8 +93,8 @@ static void draw_reads(struct sim *s, struct profile *p)
                p->anywhere);
 }
 
-/* Members stay as they are then, and what a node has lost cannot be replaced: a node with replicas
- * of several groups cannot be removed yet. */
+/* Members stay as they are then, and no data directory is lost: a node with replicas of several
+ * groups cannot be removed yet. */
 static void draw_groups(struct sim *s, struct profile *p)
 {
     struct rng *r = &s->reads_rng;
@@ -103,7 +103,7 @@ static void draw_groups(struct sim *s, struct profile *p)
     if (p->fast)
         p->arrange_pause /= 4;
     p->operators = 0;
-    p->weight[FAULT_WIPE] = p->weight[FAULT_DAMAGE] = 0;
+    p->weight[FAULT_WIPE] = 0;
     trace_line(s, "%u groups, a change of their shards each %" G_GUINT64_FORMAT " ms", p->groups,
                p->arrange_pause / MS(1));
 }
