@@ -252,10 +252,16 @@ enum config_op { CONFIG_JOIN = 1, CONFIG_LEAVE = 2, CONFIG_MOVE = 3, CONFIG_REBA
 #define FORGET_FIELDS(F, L)                                                                        \
     F(U32, gid) F(U64, below_term) F(U64, below_n) L(txid, ended, TXIDS_ENDED_MAX)
 /* Between members. COMMAND: the leader of group gid logs this command (kv.h) and answers as it does,
- * or says who leads; wait 1: one that meets a lock waits for a while instead of being BUSY. TXN_ASK:
+ * or says who leads. Of a PREPARE that meets a lock, wait: enum prepare_wait; age: when its transaction
+ * was tried first. TXN_ASK:
  * the leader of the coordinator group tells what became of an attempt (fate: enum txn_fate, PREPARED
  * while it is under way), and which txids of it are over. */
-#define GROUP_COMMAND_FIELDS(F, L) F(U32, gid) F(U8, cmd) F(U8, wait) F(BYTES, body)
+enum prepare_wait {
+    PREPARE_WAITS_NOT = 0,
+    PREPARE_WAITS = 1,             /* it holds no locks elsewhere: for anybody */
+    PREPARE_WAITS_FOR_YOUNGER = 2, /* it does */
+};
+#define GROUP_COMMAND_FIELDS(F, L) F(U32, gid) F(U8, cmd) F(U8, wait) F(U64, age) F(BYTES, body)
 #define TXN_ASK_FIELDS(F, L)       F(U32, gid) F(U64, term) F(U64, n)
 #define TXN_FATE_FIELDS(F, L)                                                                      \
     F(U16, status) F(U8, fate) F(U64, time) F(U64, below_term) F(U64, below_n)

@@ -133,12 +133,21 @@ uint64_t ask_group(struct node *n, uint32_t gid, unsigned type, struct bytes bod
     return a->name;
 }
 
-uint64_t ask_command(struct node *n, uint32_t gid, enum kv_command cmd, bool wait,
+uint64_t ask_command(struct node *n, uint32_t gid, enum kv_command cmd, struct bytes body,
+                     unsigned timeout_ms, ask_done *done, void *ctx)
+{
+    CLEANUP(enc_finish) struct enc e = {0};
+    const struct msg_group_command m = {.gid = gid, .cmd = (uint8_t)cmd, .body = body};
+    enc_group_command(&e, &m);
+    return ask_group(n, gid, MSG_group_command, enc_view(&e), timeout_ms, done, ctx);
+}
+
+uint64_t ask_prepare(struct node *n, uint32_t gid, enum prepare_wait wait, uint64_t age,
                      struct bytes body, unsigned timeout_ms, ask_done *done, void *ctx)
 {
     CLEANUP(enc_finish) struct enc e = {0};
     const struct msg_group_command m = {
-        .gid = gid, .cmd = (uint8_t)cmd, .wait = wait, .body = body};
+        .gid = gid, .cmd = KV_CMD_PREPARE, .wait = (uint8_t)wait, .age = age, .body = body};
     enc_group_command(&e, &m);
     return ask_group(n, gid, MSG_group_command, enc_view(&e), timeout_ms, done, ctx);
 }

@@ -29,8 +29,11 @@ void asks_finish(struct node *n); /* without a word to those who wait */
 /* Returns a name for ask_drop. The body is copied. */
 uint64_t ask_group(struct node *n, uint32_t gid, unsigned type, struct bytes body,
                    unsigned timeout_ms, ask_done *done, void *ctx);
-/* The same for a command of cluster/kv, which the leader logs. wait: see GROUP_COMMAND. */
-uint64_t ask_command(struct node *n, uint32_t gid, enum kv_command cmd, bool wait,
+/* The same for a command of cluster/kv, which the leader logs. */
+uint64_t ask_command(struct node *n, uint32_t gid, enum kv_command cmd, struct bytes body,
+                     unsigned timeout_ms, ask_done *done, void *ctx);
+/* For a PREPARE; wait and age: see GROUP_COMMAND. */
+uint64_t ask_prepare(struct node *n, uint32_t gid, enum prepare_wait wait, uint64_t age,
                      struct bytes body, unsigned timeout_ms, ask_done *done, void *ctx);
 /* A request of the node's own: whoever holds it answers it as any other, and done hears that. It is
  * neither repeated nor bounded in time. NULL: too many. */

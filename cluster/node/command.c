@@ -2,6 +2,7 @@
 #include "cluster/node/command.h"
 #include "cluster/node/fence.h"
 #include "cluster/node/group.h"
+#include "cluster/node/queue.h"
 #include "cluster/node/request.h"
 
 static bool for_members(unsigned cmd)
@@ -52,6 +53,10 @@ int serve_group_command(struct conn *c, uint64_t id, struct bytes body)
     }
     if (fence_awaits(g, c, id, MSG_group_command, body, client_of(n, &m)))
         return 0;
+    if (m.cmd == KV_CMD_PREPARE)
+        return queue_prepare(g, c, id, &m, body);
+    if (m.cmd == KV_CMD_OUTCOME)
+        queue_outcome(g->queue, m.body);
     struct request *r = request_create(n, c, id, 0, BYTES_NONE);
     if (!r)
         return -ERR_BUSY;

@@ -2,6 +2,7 @@
 #include "cluster/node/conn.h"
 #include "cluster/node/ask.h"
 #include "cluster/node/peer.h"
+#include "cluster/node/queue.h"
 #include "cluster/node/serve.h"
 #include "cluster/node/snapshot.h"
 #include "cluster/node/wait.h"
@@ -206,11 +207,11 @@ static void on_close(void *ctx, struct net_conn *nc, int err)
     if (c->peer) {
         snapshot_link_down(c);
         peer_closed(c);
-    } else {
-        for (guint i = 0; i < n->groups->len; i++) {
-            struct group *g = g_ptr_array_index(n->groups, i);
-            waits_drop_conn(g->waits, c->token);
-        }
+    }
+    for (guint i = 0; i < n->groups->len; i++) {
+        struct group *g = g_ptr_array_index(n->groups, i);
+        waits_drop_conn(g->waits, c->token);
+        queue_drop_conn(g->queue, c->token);
     }
     conn_destroy(c);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* coordinate.c - attempts at transactions over several groups: from the request to the decision. */
 #include "cluster/node/coordinate_impl.h"
+#include "cluster/node/queue.h"
 #include "cluster/node/route.h"
 
 /* A request that meets locks is tried again for so long; then its client hears BUSY. */
@@ -30,12 +31,15 @@ struct attempt {
     struct coordinator *coordinator;
     struct request *request; /* body: the txn */
     uint64_t client, seq;
+    uint64_t age; /* when it was tried first */
     enum attempt_state state;
     struct txid id;
     unsigned tries;
-    int refused;              /* why it is not prepared somewhere, negative */
     uint64_t retry_at, until; /* ticks */
     uint64_t decide;          /* the ask of the DECIDE */
+    struct held *held;        /* it waits for locks on our own part */
+    bool has_first;           /* the last try met a lock at `first` ... */
+    uint32_t first;           /* ... which this one asks before the others */
     part_map map;             /* 0: ours, i + 1: parts[i] */
     unsigned n_parts;
     struct part parts[GROUPS_MAX];
@@ -67,6 +71,7 @@ static void attempt_free(struct attempt *a)
 {
     struct node *n = a->coordinator->group->node;
     parts_drop(a);
+    queue_leave(a->held);
     if (n->asks)
         ask_drop(n, a->decide);
     request_destroy(a->request);
@@ -233,6 +238,19 @@ static void on_decided(void *ctx, int err, unsigned type, struct bytes body)
     attempt_end(a);
 }
 
+static void on_own_free(void *ctx, int err);
+
+/* For the locks of others on our own part; others' parts may be prepared (`holds`). 0: there are
+ * none; 1: on_own_free will be called; -ERR_BUSY. */
+static int await_own(struct attempt *a, const struct msg_txn *t, bool holds)
+{
+    struct coordinator *c = a->coordinator;
+    struct arena arena CLEANUP(arena_finish) = {0};
+    struct msg_txn own;
+    part_of(t, a->map, 0, &arena, &own);
+    return queue_await(c->group->queue, &own, &a->id, a->age, holds, on_own_free, a, &a->held);
+}
+
 static void fill_votes(const struct attempt *a, struct arena *arena, struct msg_decide *m)
 {
     unsigned shards = a->coordinator->group->node->config.shards;
@@ -248,7 +266,7 @@ static void fill_votes(const struct attempt *a, struct arena *arena, struct msg_
     }
 }
 
-/* Once per txid. */
+/* Once per txid; when our own part is free. */
 static void decide(struct attempt *a)
 {
     struct group *g = a->coordinator->group;
@@ -259,6 +277,11 @@ static void decide(struct attempt *a)
     struct msg_decide m = {.term = a->id.term, .n = a->id.n};
     int err = dec_txn(buf_bytes(a->request->body), &arena, &t);
     ASSERT(err == 0); /* it was decoded when it came */
+    err = await_own(a, &t, true);
+    if (err < 0)
+        try_again(a, err);
+    if (err != 0)
+        return;
     part_strip_others(&t, a->map, 0, &arena, &stripped);
     enc_txn(&whole, &stripped);
     m.txn = enc_view(&whole);
@@ -281,6 +304,14 @@ static void decide(struct attempt *a)
 
 /* --- PREPARE ---------------------------------------------------------------------------------- */
 
+static bool all_sent(const struct attempt *a)
+{
+    for (unsigned i = 0; i < a->n_parts; i++)
+        if (!a->parts[i].sent)
+            return false;
+    return true;
+}
+
 static bool all_answered(const struct attempt *a)
 {
     for (unsigned i = 0; i < a->n_parts; i++)
@@ -288,6 +319,8 @@ static bool all_answered(const struct attempt *a)
             return false;
     return true;
 }
+
+static void send_rest(struct attempt *a);
 
 static void on_vote(void *ctx, int err, unsigned type, struct bytes body)
 {
@@ -302,18 +335,20 @@ static void on_vote(void *ctx, int err, unsigned type, struct bytes body)
         err = -(int)reply.status;
     if (err == 0)
         p->vote = buf_copy(body);
-    else if (a->refused == 0 || a->refused == -ERR_BUSY)
-        a->refused = err;
     p->sent = err == 0 || err == -ERR_TIMEOUT; /* else it said that it is not prepared */
-    if (!all_answered(a))
+    if (err < 0) {
+        a->has_first = err == -ERR_BUSY;
+        a->first = p->gid;
+        try_again(a, err); /* those that have not answered hear ABORT, too */
         return;
-    if (a->refused == 0)
+    }
+    send_rest(a);
+    if (all_answered(a))
         decide(a);
-    else
-        try_again(a, a->refused);
 }
 
-static void send_prepare(struct attempt *a, unsigned i, const struct msg_txn *t)
+static void send_prepare(struct attempt *a, unsigned i, const struct msg_txn *t,
+                         enum prepare_wait wait)
 {
     struct coordinator *c = a->coordinator;
     struct arena arena CLEANUP(arena_finish) = {0};
@@ -332,8 +367,35 @@ static void send_prepare(struct attempt *a, unsigned i, const struct msg_txn *t)
     };
     enc_prepare(&e, &m);
     a->parts[i].sent = true;
-    a->parts[i].ask = ask_command(c->group->node, a->parts[i].gid, KV_CMD_PREPARE, true,
-                                  enc_view(&e), PREPARE_MS, on_vote, &a->parts[i]);
+    a->parts[i].ask = ask_prepare(c->group->node, a->parts[i].gid, wait, a->age, enc_view(&e),
+                                  PREPARE_MS, on_vote, &a->parts[i]);
+}
+
+/* To all at once; but if the last try met a lock somewhere, then there first, where it may wait as
+ * long as nothing else is held. */
+static void send_prepares(struct attempt *a, const struct msg_txn *t)
+{
+    for (unsigned i = 0; a->n_parts > 1 && a->has_first && i < a->n_parts; i++)
+        if (a->parts[i].gid == a->first) {
+            send_prepare(a, i, t, PREPARE_WAITS);
+            return;
+        }
+    for (unsigned i = 0; i < a->n_parts; i++)
+        send_prepare(a, i, t, a->n_parts > 1 ? PREPARE_WAITS_FOR_YOUNGER : PREPARE_WAITS);
+}
+
+/* Those that send_prepares left out. */
+static void send_rest(struct attempt *a)
+{
+    struct arena arena CLEANUP(arena_finish) = {0};
+    struct msg_txn t;
+    if (all_sent(a))
+        return;
+    int err = dec_txn(buf_bytes(a->request->body), &arena, &t);
+    ASSERT(err == 0); /* it was decoded when it came */
+    for (unsigned i = 0; i < a->n_parts; i++)
+        if (!a->parts[i].sent)
+            send_prepare(a, i, &t, PREPARE_WAITS_FOR_YOUNGER);
 }
 
 /* Puts the shard among the parts. A shard that moves is looked for at both groups in turn. */
@@ -387,8 +449,17 @@ static bool result_is_elsewhere(const struct attempt *a, const struct msg_txn *t
 static void run_alone(struct attempt *a)
 {
     struct request *r = TAKE(a->request);
-    (void)group_propose(a->coordinator->group, KV_CMD_TXN, buf_bytes(r->body), r);
+    queue_run(a->coordinator->group->queue, r);
     attempt_end(a);
+}
+
+/* Nothing is prepared: it begins when our own part is free, or after a pause. */
+static void pause_for_own(struct attempt *a, int err)
+{
+    a->state = ATTEMPT_PAUSED;
+    a->retry_at = UINT64_MAX;
+    if (err < 0)
+        try_again(a, err);
 }
 
 static void attempt_begin(struct attempt *a)
@@ -399,7 +470,6 @@ static void attempt_begin(struct attempt *a)
     int err = dec_txn(buf_bytes(a->request->body), &arena, &t);
     ASSERT(err == 0); /* it was decoded when it came */
     a->tries++;
-    a->refused = 0;
     err = map_all(a, &t);
     if (err < 0) {
         a->n_parts = 0;
@@ -415,10 +485,27 @@ static void attempt_begin(struct attempt *a)
         run_alone(a);
         return;
     }
+    err = await_own(a, &t, false);
+    if (err != 0) {
+        a->n_parts = 0;
+        pause_for_own(a, err);
+        return;
+    }
     a->id = (struct txid){c->group->gid, c->term, ++c->last_n};
     a->state = ATTEMPT_PREPARING;
-    for (unsigned i = 0; i < a->n_parts; i++)
-        send_prepare(a, i, &t);
+    send_prepares(a, &t);
+}
+
+static void on_own_free(void *ctx, int err)
+{
+    struct attempt *a = ctx;
+    a->held = NULL;
+    if (err < 0)
+        try_again(a, err);
+    else if (a->state == ATTEMPT_PAUSED)
+        attempt_begin(a);
+    else
+        decide(a);
 }
 
 /* --- requests --------------------------------------------------------------------------------- */
@@ -458,6 +545,7 @@ int coordinate(struct conn *c, uint64_t id, struct group *g, const struct msg_tx
     a->request = r;
     a->client = t->client;
     a->seq = t->seq;
+    a->age = g->node->env.wall_ns(g->node->env.ctx);
     a->until = g->node->now + TICKS(PATIENCE_MS);
     g_ptr_array_add(k->attempts, a);
     attempt_begin(a);

@@ -278,8 +278,7 @@ static void tell(struct told *t)
     kv_session_set(g->kv, &a, &m);
     enc_session_set(&e, &m);
     t->asked = m.as_of;
-    t->ask =
-        ask_command(g->node, t->gid, KV_CMD_SESSION_SET, false, enc_view(&e), TELL_MS, on_told, t);
+    t->ask = ask_command(g->node, t->gid, KV_CMD_SESSION_SET, enc_view(&e), TELL_MS, on_told, t);
 }
 
 void fence_house(struct fence *f)

@@ -13,6 +13,7 @@
 #include "cluster/node/outage.h"
 #include "cluster/node/peer.h"
 #include "cluster/node/place.h"
+#include "cluster/node/queue.h"
 #include "cluster/node/request.h"
 #include "cluster/node/session.h"
 #include "cluster/node/snapshot.h"
@@ -212,6 +213,7 @@ int group_open(struct node *n, uint32_t gid, const struct wal_group *w, struct g
     g->takes = takes_create(g);
     g->fence = fence_create(g);
     g->bootstrap = bootstrap_create(g);
+    g->queue = queue_create(g);
     int err = group_open_state(g, msg);
     if (err == -ERR_CORRUPT || (err == 0 && damage_noted(g)))
         err = damage_drop_store(g, msg);
@@ -272,6 +274,7 @@ void group_destroy(struct group *g)
     takes_destroy(g->takes);
     fence_destroy(g->fence);
     bootstrap_destroy(g->bootstrap);
+    queue_destroy(g->queue); /* the coordinator's have left it */
     raft_destroy(g->raft);
     group_close_state(g);
     g_queue_clear_full(&g->marks, g_free);
@@ -339,6 +342,7 @@ void group_tick(struct group *g)
     takes_tick(g->takes);
     fence_tick(g->fence);
     bootstrap_tick(g->bootstrap);
+    queue_tick(g->queue);
     if (group_has_work(g))
         group_touch(g);
 }
@@ -482,4 +486,5 @@ void group_fail_requests(struct group *g, int err)
     fail_all(g->new_reads, err, leader);
     change_fail(g, err);
     waits_fail(g->waits, err);
+    queue_fail(g->queue, err);
 }

@@ -27,6 +27,7 @@ struct bootstrap;
 struct coordinator;
 struct takes;
 struct fence;
+struct lock_queue;
 struct session_clock;
 struct checks;
 struct member_change;
@@ -101,6 +102,7 @@ struct group {
     struct takes *takes;
     struct fence *fence;
     struct bootstrap *bootstrap;
+    struct lock_queue *queue;
     struct checks *checks;
 
     /* Flush and compaction. */

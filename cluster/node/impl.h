@@ -43,6 +43,7 @@ struct request;
 struct node_counters {
     uint64_t rounds, log_syncs, entries_applied, reads, proposals, refused;
     uint64_t lease_reads, follower_reads; /* answered so */
+    uint64_t lock_waits, lock_refusals;   /* queue.h: had to wait; were BUSY all the same */
     uint64_t sent[RAFT_REPAIR_RESP + 1]; /* frames of one raft message, by its type */
     uint64_t beats_sent, beats_received; /* frames */
     uint64_t raft_dropped, raft_received;

@@ -60,7 +60,7 @@ struct node_env {
     /* Leases go by it: it must neither jump nor stop, not even while the process or the machine
      * sleeps (CLOCK_BOOTTIME). */
     uint64_t (*mono_ns)(void *ctx);
-    uint64_t (*wall_ns)(void *ctx); /* entry timestamps only */
+    uint64_t (*wall_ns)(void *ctx); /* entry timestamps, and who came first */
     NORETURN void (*fatal)(void *ctx, int err, const char *text);
     void (*log)(void *ctx, int level, const char *text); /* log.h levels */
     /* Leadership of a group came (true: own no-op applied, may serve) or went. May be NULL. */

@@ -14,9 +14,10 @@ struct request {
     struct node *node;
     uint64_t token, id;
     unsigned type;
-    uint32_t gid;     /* of the group that it was given to */
-    bool anywhere;    /* a read that a node which follows may serve */
-    struct buf *body; /* encoded message; NULL for a proposal, whose bytes are in the log */
+    uint32_t gid;        /* of the group that it was given to */
+    bool anywhere;       /* a read that a node which follows may serve */
+    uint64_t lock_until; /* tick; 0: it has met no lock, else its patience with locks (queue.h) */
+    struct buf *body;    /* encoded message; NULL for a proposal, whose bytes are in the log */
 };
 
 /* NULL over a bound: answer ERR_BUSY. c NULL: the node's own. */

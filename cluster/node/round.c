@@ -10,6 +10,7 @@
 #include "cluster/node/membership.h"
 #include "cluster/node/outage.h"
 #include "cluster/node/peer.h"
+#include "cluster/node/queue.h"
 #include "cluster/node/request.h"
 #include "cluster/node/serve.h"
 #include "cluster/node/session.h"
@@ -174,6 +175,7 @@ void group_collect(struct group *g)
         return;
     ASSERT(g->n_to_apply == 0);
     compact_poll(g);
+    queue_serve(g->queue);
     ask_read_point(g);
     if (!raft_has_ready(g->raft))
         return;
@@ -201,11 +203,11 @@ static void on_reply(void *ctx, uint64_t index, unsigned type, struct bytes body
     while ((p = g_queue_peek_head(&g->proposals)) != NULL && p->index <= index) {
         const struct raft_entry *e = &g->to_apply[index - g->to_apply[0].index];
         g_queue_pop_head(&g->proposals);
-        if (p->index == index && p->term == e->term) {
+        if (p->index != index || p->term != e->term) {
+            request_fail(p->request, -ERR_NOT_LEADER, group_hint(g), NULL);
+        } else if (!queue_answered(g->queue, p->request, buf_bytes(e->data), type, body)) {
             request_answer(p->request, type, body);
             request_destroy(p->request);
-        } else {
-            request_fail(p->request, -ERR_NOT_LEADER, group_hint(g), NULL);
         }
         g_free(p);
     }
@@ -221,6 +223,13 @@ static void on_shard(void *ctx, unsigned shard)
 {
     struct group *g = ctx;
     wait_shard_changed(g->waits, shard);
+    queue_shard_changed(g->queue);
+}
+
+static void on_released(void *ctx, const struct txid *id)
+{
+    struct group *g = ctx;
+    queue_released(g->queue, id);
 }
 
 int group_apply_to_state(struct group *g, const struct raft_entry *e, unsigned n,
@@ -254,7 +263,12 @@ int group_apply_to_state(struct group *g, const struct raft_entry *e, unsigned n
 static void apply_entries(struct group *g)
 {
     const struct kv_sink sink = {
-        .reply = on_reply, .changed = on_changed, .shard = on_shard, .ctx = g};
+        .reply = on_reply,
+        .changed = on_changed,
+        .released = on_released,
+        .shard = on_shard,
+        .ctx = g,
+    };
     raft_index first = g->to_apply[0].index;
     uint64_t payload;
     int err = group_apply_to_state(g, g->to_apply, g->n_to_apply, &sink, &payload);
@@ -316,7 +330,8 @@ bool group_has_work(const struct group *g)
 {
     if (g->paused || g->starting)
         return false;
-    if (raft_has_ready(g->raft) || g->new_reads->len > 0 || compact_has_work(g))
+    if (raft_has_ready(g->raft) || g->new_reads->len > 0 || compact_has_work(g) ||
+        queue_has_work(g->queue))
         return true;
     return may_serve(g);
 }

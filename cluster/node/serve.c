@@ -13,6 +13,7 @@
 #include "cluster/node/command.h"
 #include "cluster/node/route.h"
 #include "cluster/node/ask.h"
+#include "cluster/node/queue.h"
 #include "cluster/node/request.h"
 #include "cluster/node/session.h"
 #include "cluster/node/snapshot.h"
@@ -144,6 +145,8 @@ static int serve_txn(struct conn *c, uint64_t id, struct bytes body)
         return group_hands_over(g) ? -ERR_BUSY : -ERR_NO_SPACE;
     if (!kv_serves(g->kv, &t))
         return g->leading ? coordinate(c, id, g, &t, body) : -ERR_BUSY;
+    if (queue_txn(g, c, id, &t, body))
+        return 0;
     return propose(c, g, id, KV_CMD_TXN, body);
 }
 
@@ -157,6 +160,10 @@ static void read_txn(struct group *g, struct request *r, const struct raft_read 
         err = kv_read(g->kv, &t, &n->scratch, &reply);
     if (err == -ERR_IO || err == -ERR_CORRUPT)
         group_fatal(g, err, "group %u: read the state store in %s", g->gid, g->dir);
+    if (err == -ERR_BUSY) { /* a lock: nothing was read */
+        queue_read(g->queue, r, &t);
+        return;
+    }
     if (!group_read_holds(g, read, r))
         return;
     if (err < 0) {

@@ -3,6 +3,7 @@
 #include "cluster/node/group.h"
 #include "cluster/node/membership.h"
 #include "cluster/node/peer.h"
+#include "cluster/node/queue.h"
 #include "cluster/node/route.h"
 #include "cluster/node/serve.h"
 #include "cluster/node/snapshot.h"
@@ -163,9 +164,12 @@ static uint32_t fill_sent(struct node *n, struct counter *ret, uint32_t count, u
 static uint32_t fill_counters(struct node *n, struct counter *ret, uint32_t max)
 {
     const struct node_counters *c = &n->counters;
-    size_t waits = 0;
-    for (guint i = 0; i < n->groups->len; i++)
-        waits += waits_count(((struct group *)g_ptr_array_index(n->groups, i))->waits);
+    size_t waits = 0, locked_out = 0;
+    for (guint i = 0; i < n->groups->len; i++) {
+        const struct group *g = g_ptr_array_index(n->groups, i);
+        waits += waits_count(g->waits);
+        locked_out += queue_count(g->queue);
+    }
     const struct {
         const char *name;
         uint64_t value;
@@ -180,6 +184,9 @@ static uint32_t fill_counters(struct node *n, struct counter *ret, uint32_t max)
         {"follower_reads", c->follower_reads},
         {"refused", c->refused},
         {"waits", waits},
+        {"waiting_for_locks", locked_out},
+        {"waits_for_locks", c->lock_waits},
+        {"waits_for_locks_refused", c->lock_refusals},
         {"connections", g_queue_get_length(&n->conn_list)},
         {"request_bytes", n->request_bytes},
         {"beats_sent", c->beats_sent},

@@ -113,7 +113,7 @@ static void ask_old(struct take *k, enum kv_command cmd)
     CLEANUP(enc_finish) struct enc e = {0};
     const struct msg_shard_move m = {(uint16_t)k->shard, k->num, g->gid};
     enc_shard_move(&e, &m);
-    k->ask = ask_command(g->node, k->from, cmd, false, enc_view(&e), STEP_MS, on_done, k);
+    k->ask = ask_command(g->node, k->from, cmd, enc_view(&e), STEP_MS, on_done, k);
 }
 
 /* From the beginning, also when all is here already and only the time is not known any more. */
@@ -169,8 +169,7 @@ static void tell_moved(struct take *k)
     struct shard_id shard = {(uint16_t)k->shard};
     const struct msg_config_moved m = {.num = k->num, .n_shards = 1, .shards = &shard};
     enc_config_moved(&e, &m);
-    k->ask =
-        ask_command(k->all->group->node, 0, KV_CMD_MOVED, false, enc_view(&e), STEP_MS, on_done, k);
+    k->ask = ask_command(k->all->group->node, 0, KV_CMD_MOVED, enc_view(&e), STEP_MS, on_done, k);
 }
 
 static void take_step(struct take *k)

@@ -48,7 +48,7 @@ static void tell(struct told *to)
     struct node *n = t->coordinator->group->node;
     CLEANUP(enc_finish) struct enc e = {0};
     enc_outcome_of(t->coordinator, &t->id, true, t->time, &e);
-    to->ask = ask_command(n, to->gid, KV_CMD_OUTCOME, false, enc_view(&e), TELL_MS, on_told, to);
+    to->ask = ask_command(n, to->gid, KV_CMD_OUTCOME, enc_view(&e), TELL_MS, on_told, to);
 }
 
 static void telling_end(struct telling *t)
@@ -102,8 +102,8 @@ void tell_abort(struct coordinator *c, const struct txid *id, const uint32_t *gi
     CLEANUP(enc_finish) struct enc e = {0};
     enc_outcome_of(c, id, false, 0, &e);
     for (unsigned i = 0; i < n; i++)
-        ask_command(c->group->node, gids[i], KV_CMD_OUTCOME, false, enc_view(&e), TELL_MS,
-                    on_abort_told, NULL);
+        ask_command(c->group->node, gids[i], KV_CMD_OUTCOME, enc_view(&e), TELL_MS, on_abort_told,
+                    NULL);
 }
 
 static void forget(struct coordinator *c)

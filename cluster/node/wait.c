@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cluster/node/wait.h"
 #include "cluster/node/damage.h"
+#include "cluster/node/queue.h"
 #include "cluster/node/request.h"
 
 /* A longer wait is asked again by the client: nothing here outlives a day. */
@@ -103,6 +104,14 @@ static int look(struct wait_table *w, struct bytes key, uint64_t version, struct
     return ret->n_reads != 1 || ret->reads[0].version != version;
 }
 
+/* The key is locked: the request comes again (wait_enter) when it is not. */
+static void wait_for_lock(struct wait_table *w, struct request *r, struct bytes key)
+{
+    struct kv_read read = {.op = KV_GET, .key = key};
+    const struct msg_txn txn = {.n_reads = 1, .reads = &read};
+    queue_read(w->group->queue, r, &txn);
+}
+
 static void answer(struct request *r, int got, const struct msg_txn_reply *reply)
 {
     if (got < 0) {
@@ -123,6 +132,11 @@ void wait_enter(struct wait_table *w, struct request *r, const struct raft_read 
         return;
     }
     int got = look(w, m.key, m.version, &reply);
+    if (got == -ERR_BUSY) {
+        wait_for_lock(w, r, m.key);
+        return;
+    }
+    r->lock_until = 0;
     if (!group_read_holds(w->group, read, r))
         return;
     if (got != 0) {
@@ -176,8 +190,12 @@ void waits_serve(struct wait_table *w)
         waiter->due = false;
         arena_reset(&w->arena);
         int got = look(w, waiter->key, waiter->version, &reply);
-        if (got != 0)
+        if (got == -ERR_BUSY) {
+            struct bytes key = waiter->key; /* in the request */
+            wait_for_lock(w, leave(w, waiter), key);
+        } else if (got != 0) {
             answer(leave(w, waiter), got, &reply);
+        }
     }
 }
 
