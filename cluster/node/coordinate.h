@@ -9,13 +9,16 @@
  * end with the leadership. The next leader finds the decisions in the state and tells them again;
  * an attempt without one is dead, and so is presumed aborted by whoever asks.
  *
- *   attempt:  PREPARE at all others at once -> all votes are there -> DECIDE in the own log, once
- *             per txid -> the client's answer
+ *   attempt:  the own part is free of others' locks -> PREPARE at all others at once -> all votes
+ *             are there -> the own part is free -> DECIDE in the own log, once per txid -> the
+ *             client's answer
  *             one is not prepared -> ABORT to all, and after a pause again under a new txid, until
  *             PATIENCE is over: BUSY to the client, which asks again under the same (client, seq)
  *
- * Nobody waits while it holds locks: who meets one gives all of its own back. So there is no
- * deadlock; the pauses are random, so that two do not kill each other for ever.
+ * Who meets a lock waits for it where it met it (queue.h): as long as it holds none elsewhere, for
+ * anybody; else for younger ones only, or it gives all of its own back and begins its next try where
+ * it met that lock, with nothing in its hands. So there is no deadlock; its age stays that of the
+ * first try, so that nobody is killed for ever.
  *
  * A DECIDE that is logged but not answered (the state store is out of room) leaves its attempt
  * under way until the leadership ends: what became of it is not known.

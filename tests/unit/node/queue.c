@@ -288,6 +288,78 @@ TEST(a_wait_for_a_change_of_a_locked_key_is_answered_with_the_change)
     cluster_destroy(r.c);
 }
 
+static uint64_t ask_put(struct rig *r, struct test_client *k, uint64_t client, uint64_t seq)
+{
+    struct kv_write w = put(r, r->high[2], "n", "12345678");
+    struct msg_txn t = {
+        .client = client, .seq = seq, .acked_below = seq, .n_writes = 1, .writes = &w};
+    return CLIENT_ASK(k, txn, &t);
+}
+
+/* The group knows the session: it is no longer new to it. */
+static uint64_t known_session(struct rig *r)
+{
+    uint64_t client = multi_session(r->c);
+    assert_int_equal(multi_put(r->c, client, 1, r->high[2], "other", bytes_str("x")), 0);
+    return client;
+}
+
+/* Straight into the log of group 2, without the queue's knowledge, as an earlier leader's entry. */
+static void log_for_2(struct rig *r, enum kv_command cmd, struct enc *e)
+{
+    struct group *g = node_group(r->c->nodes[multi_leader(r->c, 2) - 1].node, 2);
+    T_OK(group_propose(g, cmd, enc_view(e), NULL));
+}
+
+static void log_prepare(struct rig *r, uint64_t client)
+{
+    CLEANUP(enc_finish) struct enc part = {0}, e = {0};
+    struct kv_write w = put(r, r->high[2], "n", "abcdefgh");
+    const struct msg_txn t = {
+        .client = client, .seq = 9, .acked_below = 1, .n_writes = 1, .writes = &w};
+    enc_txn(&part, &t);
+    const struct msg_prepare m = {.gid = 1, .term = 1000, .n = 1, .part = enc_view(&part)};
+    enc_prepare(&e, &m);
+    log_for_2(r, KV_CMD_PREPARE, &e);
+}
+
+static void log_abort(struct rig *r)
+{
+    CLEANUP(enc_finish) struct enc e = {0};
+    const struct msg_outcome m = {.gid = 1, .term = 1000, .n = 1};
+    enc_outcome(&e, &m);
+    log_for_2(r, KV_CMD_OUTCOME, &e);
+}
+
+TEST(a_write_whose_entry_meets_a_lock_is_not_told_busy)
+{
+    struct rig r = two_groups();
+    uint64_t client = known_session(&r);
+    struct test_client *k = connect_to(&r, 2);
+    log_prepare(&r, client);
+    uint64_t id = ask_put(&r, k, client, 2);
+    EVENTUALLY(r.c, client_counter(k, "waiting_for_locks") == 1);
+    assert_int_equal(prepared(&r, 2), 1);
+    log_abort(&r);
+    assert_int_equal(frame_status(r.c, client_wait(k, id), NULL), 0);
+    assert_int_equal(client_counter(k, "waits_for_locks_refused"), 0);
+    cluster_destroy(r.c);
+}
+
+TEST(a_lock_that_came_and_went_before_the_answer_makes_nobody_busy)
+{
+    struct rig r = two_groups();
+    uint64_t client = known_session(&r);
+    struct test_client *k = connect_to(&r, 2);
+    log_prepare(&r, client);
+    uint64_t id = ask_put(&r, k, client, 2);
+    cluster_rounds(r.c, 1); /* the write is in the log */
+    log_abort(&r);
+    assert_int_equal(frame_status(r.c, client_wait(k, id), NULL), 0);
+    assert_int_equal(client_counter(k, "waits_for_locks_refused"), 0);
+    cluster_destroy(r.c);
+}
+
 /* --- a lock that stays ------------------------------------------------------------------------ */
 
 /* The coordinator's group is gone; its lock on shard high[2] stays until nodes 1 to 3 come back. */
@@ -319,22 +391,6 @@ static unsigned time_of(struct rig *r, struct test_client *k, uint64_t id)
         ticks++;
     }
     return ticks;
-}
-
-static uint64_t ask_put(struct rig *r, struct test_client *k, uint64_t client, uint64_t seq)
-{
-    struct kv_write w = put(r, r->high[2], "n", "12345678");
-    struct msg_txn t = {
-        .client = client, .seq = seq, .acked_below = seq, .n_writes = 1, .writes = &w};
-    return CLIENT_ASK(k, txn, &t);
-}
-
-/* The group knows the session: it is no longer new to it. */
-static uint64_t known_session(struct rig *r)
-{
-    uint64_t client = multi_session(r->c);
-    assert_int_equal(multi_put(r->c, client, 1, r->high[2], "other", bytes_str("x")), 0);
-    return client;
 }
 
 TEST(a_write_waits_two_seconds_for_a_dead_coordinator_and_is_told_busy)
@@ -427,6 +483,8 @@ T_MAIN(T(many_that_change_the_same_two_keys_in_two_groups_are_never_told_busy),
        T(writes_of_one_group_wait_for_those_of_two_and_are_never_told_busy),
        T(a_read_that_meets_a_lock_gets_what_is_there_after_it),
        T(a_wait_for_a_change_of_a_locked_key_is_answered_with_the_change),
+       T(a_write_whose_entry_meets_a_lock_is_not_told_busy),
+       T(a_lock_that_came_and_went_before_the_answer_makes_nobody_busy),
        T(a_write_waits_two_seconds_for_a_dead_coordinator_and_is_told_busy),
        T(a_read_waits_two_seconds_for_a_dead_coordinator_and_is_told_busy),
        T(keys_that_are_not_locked_are_served_meanwhile), T(who_hangs_up_waits_for_no_lock_any_more),
