@@ -43,7 +43,7 @@ struct aged {
 struct lock_queue {
     struct group *group;
     GQueue held;        /* by age, the oldest first */
-    GQueue trying;      /* of these, those that queue_serve tries now */
+    GQueue trying;      /* taken from there by queue_serve; empty outside of it */
     GQueue proposed;    /* PREPAREs in the log that are not applied yet, by index */
     struct locks locks; /* of `proposed`; the owner is the struct held */
     GHashTable *ages;   /* struct aged, owned: of those that are proposed or prepared */
@@ -121,15 +121,6 @@ static void held_free(struct held *h)
     g_free(h);
 }
 
-static void drop_list(GQueue *list)
-{
-    while (list->head) {
-        struct held *h = list->head->data;
-        request_destroy(h->request);
-        held_free(h);
-    }
-}
-
 /* What is in the log and not applied is no longer known. */
 static void forget_proposed(struct lock_queue *q)
 {
@@ -145,8 +136,11 @@ void queue_destroy(struct lock_queue *q)
 {
     if (!q)
         return;
-    drop_list(&q->held);
-    drop_list(&q->trying);
+    while (q->held.head) {
+        struct held *h = q->held.head->data;
+        request_destroy(h->request);
+        held_free(h);
+    }
     forget_proposed(q);
     locks_finish(&q->locks);
     g_hash_table_destroy(q->ages);
@@ -156,7 +150,7 @@ void queue_destroy(struct lock_queue *q)
 
 size_t queue_count(const struct lock_queue *q)
 {
-    return q->held.length + q->trying.length;
+    return q->held.length;
 }
 
 /* --- who waits for whom ----------------------------------------------------------------------- */
