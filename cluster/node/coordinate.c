@@ -100,14 +100,15 @@ bool coordinator_leads(struct coordinator *c)
     struct group *g = c->group;
     if (!g->leading || g->paused || g->role != RAFT_LEADER)
         return false;
-    if (g->term == c->ended_term)
-        return false;
     if (c->term == g->term)
         return true;
+    bool again = g->term == c->ended_term;
+    if (again && g->applied < c->ended_index)
+        return false;
     ASSERT(c->term == 0); /* coordinator_yield came between */
     unsigned n;
     c->term = g->term;
-    c->last_n = 0;
+    c->last_n = again ? c->ended_n : 0;
     c->seen = 0;
     const struct kv_decision *const *all = kv_decisions(g->kv, &n);
     for (unsigned i = 0; i < n; i++)
@@ -126,8 +127,13 @@ void coordinator_yield(struct coordinator *c)
     g_ptr_array_set_size(c->attempts, 0);
     tellings_drop(c);
     questions_drop(c);
-    if (c->term > 0)
+    if (c->term > 0) {
+        struct raft_status s;
+        raft_get_status(c->group->raft, &s);
         c->ended_term = c->term;
+        c->ended_index = s.last;
+        c->ended_n = c->last_n;
+    }
     c->term = 0;
 }
 
@@ -247,8 +253,9 @@ static int await_own(struct attempt *a, const struct msg_txn *t, bool holds)
     struct coordinator *c = a->coordinator;
     struct arena arena CLEANUP(arena_finish) = {0};
     struct msg_txn own;
+    const struct lock_claim claim = {a->id, a->age, a->until, holds, on_own_free, a};
     part_of(t, a->map, 0, &arena, &own);
-    return queue_await(c->group->queue, &own, &a->id, a->age, holds, on_own_free, a, &a->held);
+    return queue_await(c->group->queue, &own, &claim, &a->held);
 }
 
 static void fill_votes(const struct attempt *a, struct arena *arena, struct msg_decide *m)

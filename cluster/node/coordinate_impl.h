@@ -14,13 +14,17 @@ struct telling;
 struct coordinator {
     struct group *group;
     raft_term term; /* that the rest belongs to; 0: of none, this node does not lead */
-    /* Leadership that was given up: should the core go on with that term, nothing is coordinated in
-     * it, for what was under way was forgotten. */
+    /* Leadership that was given up, and what was forgotten with it. Should the core go on with that
+     * term (outage.h), nothing is coordinated before all of that log is applied: then each DECIDE
+     * of an attempt that was forgotten has left its decision, or never will. No n is named twice.
+     */
     raft_term ended_term;
-    uint64_t last_n;     /* of a txid of this term */
-    GPtrArray *attempts; /* struct attempt, in the order of their first try */
-    GPtrArray *tellings; /* struct telling */
-    GArray *ended;       /* struct txid: every participant has logged it; to be FORGOTTEN */
+    raft_index ended_index; /* last of the log at that time */
+    uint64_t ended_n;       /* last_n */
+    uint64_t last_n;        /* of a txid of this term */
+    GPtrArray *attempts;    /* struct attempt, in the order of their first try */
+    GPtrArray *tellings;    /* struct telling */
+    GArray *ended;          /* struct txid: every participant has logged it; to be FORGOTTEN */
     /* participant.c */
     raft_index seen; /* applied at the last house-keeping: what was prepared by then is old */
     GArray *asks;    /* struct question *: those that are not answered yet */

@@ -304,7 +304,7 @@ bool queue_txn(struct group *g, struct conn *c, uint64_t id, const struct msg_tx
     struct lock_queue *q = g->queue;
     const struct txid nobody = {0};
     struct txid by;
-    if (!g->leading || no_locks(q) || !meets(q, t, &nobody, &by))
+    if (!g->leading || !meets(q, t, &nobody, &by))
         return false;
     struct request *r = request_create(g->node, c, id, MSG_txn, body);
     if (!r) {
@@ -419,11 +419,12 @@ void queue_outcome(struct lock_queue *q, struct bytes outcome)
 
 /* --- attempts --------------------------------------------------------------------------------- */
 
-int queue_await(struct lock_queue *q, const struct msg_txn *t, const struct txid *id, uint64_t age,
-                bool holds, queue_go *go, void *ctx, struct held **ret)
+int queue_await(struct lock_queue *q, const struct msg_txn *t, const struct lock_claim *claim,
+                struct held **ret)
 {
+    uint64_t holder_until = q->group->node->now + TICKS(HOLDER_PATIENCE_MS);
     struct txid by;
-    if (no_locks(q) || !meets(q, t, id, &by))
+    if (!meets(q, t, &claim->id, &by))
         return 0;
     CLEANUP(enc_finish) struct enc e = {0};
     enc_txn(&e, t);
@@ -431,13 +432,13 @@ int queue_await(struct lock_queue *q, const struct msg_txn *t, const struct txid
     struct held *h = held_new(q, HELD_ATTEMPT, body, NULL);
     buf_unref(body);
     decode(h);
-    h->id = *id;
+    h->id = claim->id;
     h->by = by;
-    h->age = age;
-    h->holds = holds;
-    h->until = q->group->node->now + TICKS(holds ? HOLDER_PATIENCE_MS : LOCK_PATIENCE_MS);
-    h->go = go;
-    h->ctx = ctx;
+    h->age = claim->age;
+    h->holds = claim->holds;
+    h->until = claim->holds ? MIN(claim->until, holder_until) : claim->until;
+    h->go = claim->go;
+    h->ctx = claim->ctx;
     if (!enter(h)) {
         held_free(h);
         return -ERR_BUSY;

@@ -57,12 +57,20 @@ NODISCARD int queue_prepare(struct group *g, struct conn *c, uint64_t id,
 /* An outcome is on its way to the log: a PREPARE of that transaction need not wait any more. */
 void queue_outcome(struct lock_queue *q, struct bytes outcome);
 
-/* For a coordinator: the part t of attempt `id` shall be free of others' locks. 0: it is. 1: it
+/* For a coordinator: the part t of an attempt shall be free of others' locks. 0: it is. 1: it
  * waits; go is called once, at a moment when the group may be given proposals, with 0 or
  * -ERR_BUSY, unless queue_leave comes first. -ERR_BUSY: it may not wait. */
 typedef void queue_go(void *ctx, int err);
-NODISCARD int queue_await(struct lock_queue *q, const struct msg_txn *t, const struct txid *id,
-                          uint64_t age, bool holds, queue_go *go, void *ctx, struct held **ret);
+struct lock_claim {
+    struct txid id;
+    uint64_t age;
+    uint64_t until; /* tick: the attempt's patience; a holder's may be shorter */
+    bool holds;
+    queue_go *go;
+    void *ctx;
+};
+NODISCARD int queue_await(struct lock_queue *q, const struct msg_txn *t,
+                          const struct lock_claim *claim, struct held **ret);
 void queue_leave(struct held *h); /* NULL: nothing happens */
 
 /* From kv's sink; these only mark. */

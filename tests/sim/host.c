@@ -371,6 +371,8 @@ void host_stop(struct sim_node *sn, enum host_end how)
         struct node *n = TAKE(sn->node);
         s->counters.lease_reads += n->counters.lease_reads;
         s->counters.follower_reads += n->counters.follower_reads;
+        s->counters.lock_waits += n->counters.lock_waits;
+        s->counters.lock_refusals += n->counters.lock_refusals;
         node_destroy(n);
         sim_disk_process_gone(sn->disk);
     }

@@ -132,6 +132,8 @@ struct profile {
     X(stops_inside, "stopped-at-their-clocks")                                                     \
     X(lease_reads, "reads-by-lease")                                                               \
     X(follower_reads, "reads-at-followers")                                                        \
+    RARE(lock_waits, "waits-for-locks")                                                            \
+    RARE(lock_refusals, "waits-for-locks-refused")                                                 \
     X(partitions, "partitions")                                                                    \
     X(logs_damaged, "logs-damaged")                                                                \
     X(states_damaged, "states-damaged")                                                            \

@@ -481,6 +481,33 @@ TEST(the_next_leader_lets_requests_wait_for_a_lock_that_it_finds)
     cluster_destroy(r.c);
 }
 
+/* Its term goes on, but what it coordinated was forgotten (outage.h). */
+TEST(a_leader_whose_store_was_full_coordinates_again)
+{
+    struct rig r = {.c = multi_serving(1, 0)};
+    multi_make(r.c, 1, "1");
+    multi_make(r.c, 2, "1");
+    join_both(&r);
+    struct writer w = writer_of(&r, 1);
+    ask_same_two(&w, 0);
+    assert_int_equal(status_of(&w), 0);
+    struct group *g = node_group(r.c->nodes[0].node, 1);
+    uint64_t term = g->term;
+    kv_hold_rows(g->kv, 1);
+    store_mem_disk_set_room(r.c->nodes[0].mem, STORE_MEM_FULL);
+    ask_same_two(&w, 0);
+    assert_int_equal(status_of(&w), ERR_NOT_LEADER);
+    store_mem_disk_set_room(r.c->nodes[0].mem, STORE_MEM_ROOM);
+    EVENTUALLY(r.c, multi_leader(r.c, 1) != 0);
+    w.seq--; /* once more */
+    ask_same_two(&w, 0);
+    assert_int_equal(status_of(&w), 0);
+    assert_int_equal(g->term, term);
+    assert_int_equal(number_at(&r, r.low[1]), 2);
+    assert_int_equal(number_at(&r, r.high[2]), 2);
+    cluster_destroy(r.c);
+}
+
 T_MAIN(T(many_that_change_the_same_two_keys_in_two_groups_are_never_told_busy),
        T(transactions_that_cross_each_other_all_end_and_are_never_told_busy),
        T(writes_of_one_group_wait_for_those_of_two_and_are_never_told_busy),
@@ -492,4 +519,5 @@ T_MAIN(T(many_that_change_the_same_two_keys_in_two_groups_are_never_told_busy),
        T(a_read_waits_two_seconds_for_a_dead_coordinator_and_is_told_busy),
        T(keys_that_are_not_locked_are_served_meanwhile), T(who_hangs_up_waits_for_no_lock_any_more),
        T(who_waits_for_a_lock_is_sent_to_the_next_leader),
-       T(the_next_leader_lets_requests_wait_for_a_lock_that_it_finds))
+       T(the_next_leader_lets_requests_wait_for_a_lock_that_it_finds),
+       T(a_leader_whose_store_was_full_coordinates_again))
