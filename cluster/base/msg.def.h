@@ -71,7 +71,10 @@ enum member_roles { MEMBER_VOTER = 1, MEMBER_LEAVING = 2, MEMBER_LEARNER = 4 };
 #define BEAT_ANSWER_FIELDS(F, L)                                                                   \
     F(U32, gid) F(U64, term) F(U64, index) F(U64, hint) F(U64, read_round) F(U32, promise) F(U8, flags)
 #define GROUP_MEMBER_FIELDS(F, L) F(U32, node)
-#define GROUP_PLACE_FIELDS(F, L)  F(U32, gid) L(group_member, members, VOTERS_MAX)
+/* Where a group's replicas were at first, shall be, and are. */
+#define GROUP_PLACE_FIELDS(F, L)                                                                   \
+    F(U32, gid) L(group_member, members, VOTERS_MAX) L(group_member, home, VOTERS_MAX)             \
+    L(group_member, held, VOTERS_MAX)
 #define GROUP_ID_FIELDS(F, L)     F(U32, gid)
 #define SHARD_ID_FIELDS(F, L)     F(U16, shard)
 #define SHARD_FROM_FIELDS(F, L)   F(U16, shard) F(U32, gid)
@@ -220,6 +223,9 @@ enum member_op { MEMBER_ADD = 1, MEMBER_PROMOTE = 2, MEMBER_REMOVE = 3 };
  * KV_CMD_GROUP's body (cluster/kv/groups.h). Answered by STATUS once it is committed, or why not; the
  * same again is done already. */
 #define GROUP_CREATE_FIELDS(F, L) F(U32, gid) L(group_member, members, VOTERS_MAX)
+/* Where the replicas of a group shall live: what an administrator asks the leader of group 0; also a
+ * KV_CMD_HOME's body, and that of a KV_CMD_HELD, by which a group's leader says where they do. */
+#define GROUP_HOME_FIELDS(F, L) F(U32, gid) L(group_member, members, VOTERS_MAX)
 /* The groups that were made, by gid, with their first members (group 0 is not among them): answered
  * by any node from what it has applied. */
 #define GROUPS_FIELDS(F, L)       F(U8, unused)
@@ -338,6 +344,7 @@ enum prepare_wait {
     X(group_command, 77, GROUP_COMMAND_FIELDS)                                                     \
     X(txn_ask, 78, TXN_ASK_FIELDS)                                                                 \
     X(txn_fate, 79, TXN_FATE_FIELDS)                                                               \
+    X(group_home, 91, GROUP_HOME_FIELDS)                                                           \
     X(config_change, 80, CONFIG_CHANGE_FIELDS)                                                     \
     X(config_moved, 81, CONFIG_MOVED_FIELDS)                                                       \
     X(shard_move, 82, SHARD_MOVE_FIELDS)                                                           \

@@ -39,6 +39,8 @@ static const char *table_name(uint8_t table)
         return "keys touched during a move";
     case TABLE_GROUP:
         return "groups";
+    case TABLE_HOME:
+        return "homes of groups";
     }
     return "another table";
 }

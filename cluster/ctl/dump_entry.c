@@ -61,6 +61,9 @@ static unsigned message_of(uint8_t command)
         return MSG_config_change;
     case KV_CMD_MOVED:
         return MSG_config_moved;
+    case KV_CMD_HOME:
+    case KV_CMD_HELD:
+        return MSG_group_home;
     }
     return 0;
 }

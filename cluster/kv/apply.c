@@ -392,6 +392,35 @@ static int apply_group(struct kv *kv, const struct kv_entry *e, struct bytes in,
     return apply_status(kv, e, sink, verdict);
 }
 
+static int apply_home_row(struct kv *kv, const struct kv_entry *e, struct bytes in, bool held,
+                          const struct kv_sink *sink)
+{
+    struct msg_group_home m;
+    struct kv_group g;
+    int verdict = kv->gid != 0 || dec_group_home(in, &kv->arena, &m) < 0
+                      ? -ERR_INVALID
+                      : groups_judge_home(&kv->groups, &kv->nodes, &m, held, &g);
+
+    if (verdict > 0) {
+        g.home_index = e->index;
+        round_put(&kv->round, layout_home_key(&kv->arena, g.gid), home_value(&kv->arena, &g));
+        groups_set_home(&kv->groups, &g);
+    }
+    return apply_status(kv, e, sink, verdict);
+}
+
+static int apply_home(struct kv *kv, const struct kv_entry *e, struct bytes in,
+                      const struct kv_sink *sink)
+{
+    return apply_home_row(kv, e, in, false, sink);
+}
+
+static int apply_held(struct kv *kv, const struct kv_entry *e, struct bytes in,
+                      const struct kv_sink *sink)
+{
+    return apply_home_row(kv, e, in, true, sink);
+}
+
 /* --- configurations of shards ----------------------------------------------------------------- */
 
 static int apply_config(struct kv *kv, const struct kv_entry *e, struct bytes in,
@@ -438,13 +467,22 @@ static int apply_met(struct kv *kv, const struct kv_entry *e, struct bytes in,
 
 /* Commands whose rows older programs do not know. */
 static apply_fn *const of_format_2[] = {
-    [KV_CMD_PREPARE] = apply_prepare,         [KV_CMD_DECIDE] = apply_decide,
-    [KV_CMD_OUTCOME] = apply_outcome,         [KV_CMD_FORGET] = apply_forget,
-    [KV_CMD_MOVE_BEGIN] = apply_move_begin,   [KV_CMD_MOVE_CLOSE] = apply_move_close,
-    [KV_CMD_MOVE_FREEZE] = apply_move_freeze, [KV_CMD_MOVE_DELETE] = apply_move_delete,
-    [KV_CMD_MOVE_STAGE] = apply_move_stage,   [KV_CMD_MOVE_INSTALL] = apply_move_install,
-    [KV_CMD_SESSION_SET] = apply_session_set, [KV_CMD_SESSIONS_FENCED] = apply_sessions_fenced,
-    [KV_CMD_CONFIG] = apply_config,           [KV_CMD_MOVED] = apply_moved,
+    [KV_CMD_PREPARE] = apply_prepare,
+    [KV_CMD_DECIDE] = apply_decide,
+    [KV_CMD_OUTCOME] = apply_outcome,
+    [KV_CMD_FORGET] = apply_forget,
+    [KV_CMD_MOVE_BEGIN] = apply_move_begin,
+    [KV_CMD_MOVE_CLOSE] = apply_move_close,
+    [KV_CMD_MOVE_FREEZE] = apply_move_freeze,
+    [KV_CMD_MOVE_DELETE] = apply_move_delete,
+    [KV_CMD_MOVE_STAGE] = apply_move_stage,
+    [KV_CMD_MOVE_INSTALL] = apply_move_install,
+    [KV_CMD_SESSION_SET] = apply_session_set,
+    [KV_CMD_SESSIONS_FENCED] = apply_sessions_fenced,
+    [KV_CMD_HOME] = apply_home,
+    [KV_CMD_HELD] = apply_held,
+    [KV_CMD_CONFIG] = apply_config,
+    [KV_CMD_MOVED] = apply_moved,
 };
 
 static int apply_of_format_2(struct kv *kv, const struct kv_entry *e, struct bytes body,

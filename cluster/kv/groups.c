@@ -4,7 +4,8 @@
 #include "cluster/base/identity.h"
 #include "cluster/kv/layout.h"
 
-#define VALUE_HEAD_LEN 9 /* index, number of members */
+#define VALUE_HEAD_LEN 9  /* index, number of members */
+#define HOME_HEAD_LEN  10 /* index, numbers of home and held */
 
 void groups_init(struct groups *s)
 {
@@ -69,6 +70,17 @@ static bool same_members(const struct kv_group *a, const struct kv_group *b)
            memcmp(a->members, b->members, a->n_members * sizeof(a->members[0])) == 0;
 }
 
+static bool names_removed(const struct nodes *nodes, const uint32_t *ids, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        const struct kv_node *known = nodes_find(nodes, ids[i]);
+
+        if (known && known->state == NODE_REMOVED)
+            return true;
+    }
+    return false;
+}
+
 int groups_judge(const struct groups *s, const struct nodes *nodes,
                  const struct msg_group_create *m, struct kv_group *ret)
 {
@@ -83,12 +95,8 @@ int groups_judge(const struct groups *s, const struct nodes *nodes,
     }
     if (known)
         return same_members(known, &g) ? 0 : -ERR_EXISTS;
-    for (unsigned i = 0; i < g.n_members; i++) {
-        const struct kv_node *n = nodes_find(nodes, g.members[i]);
-
-        if (n && n->state == NODE_REMOVED)
-            return -ERR_REMOVED;
-    }
+    if (names_removed(nodes, g.members, g.n_members))
+        return -ERR_REMOVED;
     if (s->all->len >= GROUPS_MAX)
         return -ERR_TOO_BIG;
     *ret = g;
@@ -101,8 +109,110 @@ void groups_set(struct groups *s, const struct kv_group *g)
 
     ASSERT(i == s->all->len || at(s, i)->gid != g->gid);
     g_array_insert_val(s->all, i, *g);
+    struct kv_group *new = at(s, i);
+    new->n_home = new->n_held = g->n_members;
+    memcpy(new->home, g->members, sizeof(g->members));
+    memcpy(new->held, g->members, sizeof(g->members));
     s->index = MAX(s->index, g->index);
 }
+
+/* --- where the replicas live ------------------------------------------------------------------ */
+
+bool group_home_has(const struct kv_group *g, uint32_t node)
+{
+    bool has = false;
+
+    for (unsigned i = 0; i < g->n_home; i++)
+        has |= g->home[i] == node;
+    for (unsigned i = 0; i < g->n_held; i++)
+        has |= g->held[i] == node;
+    return has;
+}
+
+int groups_judge_home(const struct groups *s, const struct nodes *nodes,
+                      const struct msg_group_home *m, bool held, struct kv_group *ret)
+{
+    const struct kv_group *known = groups_find(s, m->gid);
+    struct kv_group named = {0}, g;
+
+    if (!known)
+        return -ERR_NOT_FOUND;
+    if (m->n_members == 0)
+        return -ERR_INVALID;
+    for (uint32_t i = 0; i < m->n_members; i++) {
+        if (!add_member(&named, m->members[i].node))
+            return -ERR_INVALID;
+    }
+    if (!held && names_removed(nodes, named.members, named.n_members))
+        return -ERR_REMOVED;
+    g = *known;
+    memcpy(held ? g.held : g.home, named.members, sizeof(named.members));
+    *(held ? &g.n_held : &g.n_home) = named.n_members;
+    const unsigned n = held ? known->n_held : known->n_home;
+    if (n == named.n_members &&
+        memcmp(held ? known->held : known->home, named.members, n * sizeof(named.members[0])) == 0)
+        return 0;
+    *ret = g;
+    return 1;
+}
+
+void groups_set_home(struct groups *s, const struct kv_group *g)
+{
+    unsigned i = lower_bound(s, g->gid);
+
+    ASSERT(i < s->all->len && at(s, i)->gid == g->gid);
+    *at(s, i) = *g;
+    s->home_index = MAX(s->home_index, g->home_index);
+}
+
+struct bytes home_value(struct arena *a, const struct kv_group *g)
+{
+    size_t n = HOME_HEAD_LEN + 4u * (g->n_home + g->n_held);
+    uint8_t *p = arena_alloc(a, n), *at_id = p + HOME_HEAD_LEN;
+
+    put_le64(p, g->home_index);
+    p[8] = (uint8_t)g->n_home;
+    p[9] = (uint8_t)g->n_held;
+    for (unsigned i = 0; i < g->n_home; i++, at_id += 4)
+        put_le32(at_id, g->home[i]);
+    for (unsigned i = 0; i < g->n_held; i++, at_id += 4)
+        put_le32(at_id, g->held[i]);
+    return bytes_of(p, n);
+}
+
+static bool read_ids(const uint8_t *p, unsigned n, uint32_t ret[VOTERS_MAX])
+{
+    struct kv_group named = {0};
+
+    for (unsigned i = 0; i < n; i++) {
+        if (!add_member(&named, get_le32(p + 4u * i)))
+            return false;
+    }
+    memcpy(ret, named.members, sizeof(named.members));
+    return n > 0;
+}
+
+static int load_home(struct groups *s, struct bytes key, struct bytes value)
+{
+    uint32_t gid;
+    int err = layout_group_gid(key, &gid);
+    const struct kv_group *known = err ? NULL : groups_find(s, gid);
+
+    if (!known || value.n < HOME_HEAD_LEN ||
+        value.n != HOME_HEAD_LEN + 4u * ((size_t)value.p[8] + value.p[9]))
+        return -ERR_CORRUPT;
+    struct kv_group g = *known;
+    g.home_index = get_le64(value.p);
+    g.n_home = value.p[8];
+    g.n_held = value.p[9];
+    if (!read_ids(value.p + HOME_HEAD_LEN, g.n_home, g.home) ||
+        !read_ids(value.p + HOME_HEAD_LEN + 4u * g.n_home, g.n_held, g.held))
+        return -ERR_CORRUPT;
+    groups_set_home(s, &g);
+    return 0;
+}
+
+/* --- the store -------------------------------------------------------------------------------- */
 
 struct bytes group_value(struct arena *a, const struct kv_group *g)
 {
@@ -133,15 +243,25 @@ static int load_one(struct groups *s, struct bytes key, struct bytes value)
     return 0;
 }
 
-int groups_load(struct groups *s, struct store *store, struct arena *a)
+typedef int load_fn(struct groups *s, struct bytes key, struct bytes value);
+
+static int load_table(struct groups *s, struct store *store, struct arena *a, enum kv_table table,
+                      load_fn *load)
 {
     struct bytes lo, hi, key, value;
     int err = 0;
 
-    layout_group_range(a, &lo, &hi);
+    layout_table_range(a, table, &lo, &hi);
     struct store_iter *it = store->ops->iter_open(store, NULL, lo, hi);
     while (!err && store->ops->iter_next(it, &key, &value))
-        err = load_one(s, key, value);
+        err = load(s, key, value);
     int broken = store->ops->iter_close(it);
     return err ? err : broken;
+}
+
+int groups_load(struct groups *s, struct store *store, struct arena *a)
+{
+    int err = load_table(s, store, a, TABLE_GROUP, load_one);
+
+    return err ? err : load_table(s, store, a, TABLE_HOME, load_home);
 }

@@ -528,6 +528,20 @@ int kv_config_at(struct kv *kv, uint64_t num, struct config *ret)
     return kv->broken ? kv->broken : configs_at(kv->configs, num, &kv->round, &a, ret);
 }
 
+int kv_home_check(const struct kv *kv, const struct msg_group_home *m)
+{
+    struct kv_group g;
+
+    if (m->n_members > HOME_MAX)
+        return -ERR_INVALID;
+    return groups_judge_home(&kv->groups, &kv->nodes, m, false, &g);
+}
+
+uint64_t kv_homes_index(const struct kv *kv)
+{
+    return kv->groups.home_index;
+}
+
 int kv_config_check(const struct kv *kv, const struct msg_config_change *m, struct config *ret)
 {
     for (uint32_t i = 0; m->op == CONFIG_JOIN && i < m->n_gids; i++) {

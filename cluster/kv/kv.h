@@ -61,6 +61,8 @@ enum kv_command {
     KV_CMD_MET = 19,          /* msg_node_met; group 0 only, proposed by its leader */
     KV_CMD_SESSION_SET = 22,  /* msg_session_set; of all groups but 0, proposed by their leaders */
     KV_CMD_SESSIONS_FENCED = 23, /* msg_sessions_fenced; group 0 only, proposed by its leader */
+    KV_CMD_HOME = 20,            /* msg_group_home; group 0 only */
+    KV_CMD_HELD = 21,            /* the same, of the group's configuration; said by its leader */
     KV_CMD_CONFIG = 24,          /* msg_config_change; group 0 only */
     KV_CMD_MOVED = 25,           /* msg_config_moved; group 0 only, proposed by its leader */
 };
@@ -177,6 +179,10 @@ const struct kv_group *kv_groups(const struct kv *kv, unsigned *ret_n, uint64_t 
 /* 1: that GROUP command would make a group; 0: it is there already; else why it would be refused
  * (groups_judge). */
 NODISCARD int kv_group_check(const struct kv *kv, const struct msg_group_create *m);
+
+/* As groups_judge_home, of HOME. */
+NODISCARD int kv_home_check(const struct kv *kv, const struct msg_group_home *m);
+uint64_t kv_homes_index(const struct kv *kv); /* of the newest change of a home or of who holds */
 
 /*
  * Shards. A request is served only where all its keys' shards are: kv_read gives -ERR_WRONG_GROUP,

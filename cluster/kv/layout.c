@@ -69,6 +69,14 @@ struct bytes layout_group_key(struct arena *a, uint32_t gid)
     return bytes_of(p, 7);
 }
 
+struct bytes layout_home_key(struct arena *a, uint32_t gid)
+{
+    uint8_t *p = key_begin(a, GROUP_SHARD, TABLE_HOME, 4);
+
+    put_be32(p + 3, gid);
+    return bytes_of(p, 7);
+}
+
 struct bytes layout_met_key(struct arena *a, uint32_t id)
 {
     uint8_t *p = key_begin(a, GROUP_SHARD, TABLE_MET, 4);

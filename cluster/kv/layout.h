@@ -24,6 +24,7 @@
  *   TABLE_TRACE   0x51    client be64, shard be16  empty: the client has a result row in the shard
  *   TABLE_NODE    0x52    node id be32             u8 state (nodes.h), le64 index, address
  *   TABLE_GROUP   0x53    gid be32                 le64 index, u8 n, n le32 node ids (groups.h)
+ *   TABLE_HOME    0x5b    gid be32                 le64 index, u8 n, u8 m, n and m le32 node ids (groups.h)
  *   TABLE_META    0x01    'p'                      moves to the latest configuration (configs.c)
  *   TABLE_CONFIG  0x54    number be64              a configuration (config.h); of group 0
  *   TABLE_SHARD   0x55    shard be16               who owns it as of when (shards.h)
@@ -67,6 +68,7 @@ enum kv_table {
     TABLE_FENCE = 0x58,
     TABLE_FENCING = 0x59,
     TABLE_MET = 0x5a,
+    TABLE_HOME = 0x5b,
 };
 
 #define VALUE_INLINE 0
@@ -82,6 +84,7 @@ struct bytes layout_applied_key(struct arena *a);
 struct bytes layout_conf_key(struct arena *a);
 struct bytes layout_node_key(struct arena *a, uint32_t id);
 struct bytes layout_group_key(struct arena *a, uint32_t gid);
+struct bytes layout_home_key(struct arena *a, uint32_t gid);
 struct bytes layout_met_key(struct arena *a, uint32_t id);
 struct bytes layout_prepared_key(struct arena *a, uint32_t gid, uint64_t term, uint64_t n);
 struct bytes layout_decision_key(struct arena *a, uint64_t term, uint64_t n);

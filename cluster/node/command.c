@@ -17,6 +17,7 @@ static bool for_members(unsigned cmd)
     case KV_CMD_MOVE_DELETE:
     case KV_CMD_SESSION_SET:
     case KV_CMD_MOVED:
+    case KV_CMD_HELD:
         return true;
     default:
         return false;

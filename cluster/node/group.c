@@ -15,6 +15,7 @@
 #include "cluster/node/place.h"
 #include "cluster/node/queue.h"
 #include "cluster/node/request.h"
+#include "cluster/node/reshape.h"
 #include "cluster/node/session.h"
 #include "cluster/node/snapshot.h"
 #include "cluster/node/take.h"
@@ -212,6 +213,7 @@ int group_open(struct node *n, uint32_t gid, const struct wal_group *w, struct g
     g->coordinator = coordinator_create(g);
     g->takes = takes_create(g);
     g->fence = fence_create(g);
+    g->reshape = reshape_create(g);
     g->bootstrap = bootstrap_create(g);
     g->queue = queue_create(g);
     int err = group_open_state(g, msg);
@@ -273,6 +275,7 @@ void group_destroy(struct group *g)
     coordinator_destroy(g->coordinator);
     takes_destroy(g->takes);
     fence_destroy(g->fence);
+    reshape_destroy(g->reshape);
     bootstrap_destroy(g->bootstrap);
     queue_destroy(g->queue); /* the coordinator's have left it */
     raft_destroy(g->raft);
@@ -341,6 +344,7 @@ void group_tick(struct group *g)
     coordinator_tick(g->coordinator);
     takes_tick(g->takes);
     fence_tick(g->fence);
+    reshape_tick(g->reshape);
     bootstrap_tick(g->bootstrap);
     queue_tick(g->queue);
     if (group_has_work(g))

@@ -27,6 +27,7 @@ struct bootstrap;
 struct coordinator;
 struct takes;
 struct fence;
+struct reshape;
 struct lock_queue;
 struct session_clock;
 struct checks;
@@ -101,6 +102,7 @@ struct group {
     struct coordinator *coordinator;
     struct takes *takes;
     struct fence *fence;
+    struct reshape *reshape;
     struct bootstrap *bootstrap;
     struct lock_queue *queue;
     struct checks *checks;

@@ -61,15 +61,33 @@ static int make(struct node *n, const struct kv_group *row, const struct wal_rec
     return err;
 }
 
+/* Who was named once keeps its replica. */
 static bool is_missing(struct node *n, const struct kv_group *row)
 {
-    return names(row, n->config.id) && !node_group(n, row->gid);
+    return (names(row, n->config.id) || group_home_has(row, n->config.id)) &&
+           !node_group(n, row->gid);
+}
+
+/* Of the entry that says so last. */
+static uint64_t row_index(const struct kv_group *row)
+{
+    return MAX(row->index, row->home_index);
+}
+
+static uint64_t rows_index(const struct group *g0)
+{
+    unsigned count;
+    uint64_t index;
+    (void)kv_groups(g0->kv, &count, &index);
+    return MAX(index, kv_homes_index(g0->kv));
 }
 
 int place_open(struct node *n, struct wal_recovery *rec, struct errmsg *msg)
 {
     unsigned count;
-    const struct kv_group *rows = kv_groups(node_group(n, 0)->kv, &count, &n->placed);
+    uint64_t index;
+    const struct kv_group *rows = kv_groups(node_group(n, 0)->kv, &count, &index);
+    n->placed = rows_index(node_group(n, 0));
     for (unsigned i = 0; i < count; i++) {
         int err = is_missing(n, &rows[i]) ? make(n, &rows[i], rec, msg) : 0;
         if (err < 0)
@@ -101,11 +119,11 @@ static const struct kv_group *next_missing(struct node *n, const struct group *g
     uint64_t index;
     const struct kv_group *rows = kv_groups(g0->kv, &count, &index), *found = NULL;
     for (unsigned i = 0; i < count; i++)
-        if (rows[i].index > n->placed && is_missing(n, &rows[i]) &&
-            (!found || rows[i].index < found->index))
+        if (row_index(&rows[i]) > n->placed && is_missing(n, &rows[i]) &&
+            (!found || row_index(&rows[i]) < row_index(found)))
             found = &rows[i];
     if (!found)
-        n->placed = index;
+        n->placed = rows_index(g0);
     return found;
 }
 
@@ -113,15 +131,12 @@ void place_tick(struct node *n)
 {
     struct group *g0 = node_group(n, 0);
     struct errmsg msg = {""};
-    unsigned count;
-    uint64_t index;
-    (void)kv_groups(g0->kv, &count, &index);
-    if (index == n->placed || g0->paused)
+    if (g0->paused || rows_index(g0) == n->placed)
         return;
     const struct kv_group *row = next_missing(n, g0);
     if (!row)
         return;
-    if (row->index > g0->flushed) {
+    if (row_index(row) > g0->flushed) {
         if (!g0->flushing)
             group_want_flush(g0);
         return;
@@ -130,7 +145,7 @@ void place_tick(struct node *n)
         return; /* again when there is room */
     int err = make(n, row, &n->waiting, &msg);
     if (err == 0)
-        n->placed = MAX(n->placed, row->index);
+        n->placed = MAX(n->placed, row_index(row));
     else if (err != -ERR_NO_SPACE)
         node_fatal(n, err, "make a replica of group %u: %s", row->gid, msg.text);
 }
@@ -255,6 +270,16 @@ int place_create(struct conn *c, uint64_t id, const struct msg_group_create *m, 
     return 0;
 }
 
+static struct group_member *ids(struct node *n, const uint32_t *from, unsigned count,
+                                uint32_t *ret_n)
+{
+    struct group_member *to = arena_array(&n->scratch, count, sizeof(*to));
+    for (unsigned i = 0; i < count; i++)
+        to[i].node = from[i];
+    *ret_n = count;
+    return to;
+}
+
 void serve_groups(struct conn *c, uint64_t id)
 {
     struct node *n = c->node;
@@ -267,13 +292,10 @@ void serve_groups(struct conn *c, uint64_t id)
     };
     for (unsigned i = 0; i < count; i++) {
         struct group_place *p = &reply.groups[i];
-        *p = (struct group_place){
-            .gid = rows[i].gid,
-            .n_members = rows[i].n_members,
-            .members = arena_array(&n->scratch, rows[i].n_members, sizeof(*p->members)),
-        };
-        for (unsigned k = 0; k < rows[i].n_members; k++)
-            p->members[k].node = rows[i].members[k];
+        *p = (struct group_place){.gid = rows[i].gid};
+        p->members = ids(n, rows[i].members, rows[i].n_members, &p->n_members);
+        p->home = ids(n, rows[i].home, rows[i].n_home, &p->n_home);
+        p->held = ids(n, rows[i].held, rows[i].n_held, &p->n_held);
     }
     CONN_ANSWER(n, c->token, groups_reply, id, &reply);
 }
@@ -286,7 +308,7 @@ const char *place_of_node(const struct node *n, uint32_t id)
     const char *list = NULL;
     struct arena *a = &((struct node *)n)->scratch;
     for (unsigned i = 0; i < count; i++)
-        if (names(&rows[i], id))
+        if (group_home_has(&rows[i], id))
             list = list ? arena_printf(a, "%s, %u", list, rows[i].gid)
                         : arena_printf(a, "%u", rows[i].gid);
     return list;

@@ -43,5 +43,5 @@ NODISCARD int place_create(struct conn *c, uint64_t id, const struct msg_group_c
 void serve_groups(struct conn *c, uint64_t id);
 /* A group was asked for and its entry is not applied yet. */
 bool place_is_busy(const struct group *g);
-/* "1, 4, 5": the groups that name the node, NULL: none. */
+/* "1, 4, 5": the groups that live at the node, or shall; NULL: none. */
 const char *place_of_node(const struct node *n, uint32_t id);

@@ -12,6 +12,7 @@
 #include "cluster/node/peer.h"
 #include "cluster/node/queue.h"
 #include "cluster/node/request.h"
+#include "cluster/node/reshape.h"
 #include "cluster/node/serve.h"
 #include "cluster/node/session.h"
 #include "cluster/node/snapshot.h"
@@ -82,6 +83,7 @@ void group_yield(struct group *g)
     coordinator_yield(g->coordinator);
     takes_yield(g->takes);
     fence_yield(g->fence);
+    reshape_yield(g->reshape);
     bootstrap_yield(g->bootstrap);
     group_fail_requests(g, -ERR_NOT_LEADER);
     snapshots_stop(g);

@@ -59,5 +59,5 @@ uint32_t route_member(const struct node *n, uint32_t gid, unsigned i)
         return conf->n_voters > 0 ? conf->voters[i % conf->n_voters] : 0;
     }
     const struct kv_group *row = kv_group(g0->kv, gid);
-    return row && row->n_members > 0 ? row->members[i % row->n_members] : 0;
+    return row ? row->held[i % row->n_held] : 0;
 }

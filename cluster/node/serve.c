@@ -15,6 +15,7 @@
 #include "cluster/node/ask.h"
 #include "cluster/node/queue.h"
 #include "cluster/node/request.h"
+#include "cluster/node/reshape.h"
 #include "cluster/node/session.h"
 #include "cluster/node/snapshot.h"
 #include "cluster/node/space.h"
@@ -466,6 +467,7 @@ static const struct service services[] = {
     {MSG_leader_move, MAY(ROLE_ADMIN), false, on_leader_move},
     {MSG_members, ANYONE, false, on_members},
     {MSG_member_change, MAY(ROLE_ADMIN), false, on_member_change},
+    {MSG_group_home, MAY(ROLE_ADMIN), false, serve_group_home},
     {MSG_group_create, MAY(ROLE_ADMIN), false, on_group_create},
     {MSG_groups, ANYONE, false, on_groups},
     {MSG_config_change, MAY(ROLE_ADMIN), false, serve_config_change},

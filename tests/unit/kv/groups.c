@@ -133,8 +133,90 @@ TEST(a_damaged_row_of_a_group_is_refused)
     kvt_destroy(f);
 }
 
+static unsigned place(struct kvt *f, enum kv_command cmd, uint32_t gid,
+                      const struct group_member *members, uint32_t n)
+{
+    CLEANUP(enc_finish) struct enc e = {0};
+    struct msg_group_home m = {gid, n, (struct group_member *)members};
+
+    enc_group_home(&e, &m);
+    struct buf *b = kv_command(cmd, enc_view(&e));
+    unsigned status = status_of(f, buf_bytes(b));
+    buf_unref(b);
+    return status;
+}
+
+#define PLACE(f, cmd, gid, ...)                                                                    \
+    place(f, cmd, gid, (struct group_member[]){__VA_ARGS__},                                       \
+          sizeof((struct group_member[]){__VA_ARGS__}) / sizeof(struct group_member))
+
+TEST(a_group_lives_at_its_first_members_until_it_is_told_otherwise)
+{
+    struct kvt *f = kvt_create();
+    assert_int_equal(MAKE(f, 7, {3}, {1}, {2}), 0);
+    const struct kv_group *g = kv_group(f->kv, 7);
+    assert_int_equal(g->home_index, 0);
+    assert_int_equal(g->n_home, 3);
+    assert_int_equal(g->n_held, 3);
+    assert_true(group_home_has(g, 2));
+    assert_false(group_home_has(g, 4));
+    assert_int_equal(PLACE(f, KV_CMD_HOME, 7, {1}, {2}, {3}), 0);
+    assert_int_equal(kv_group(f->kv, 7)->home_index, 0); /* it is so already */
+    kvt_destroy(f);
+}
+
+TEST(where_a_group_shall_live_and_where_it_does_are_kept)
+{
+    struct kvt *f = kvt_create();
+    assert_int_equal(MAKE(f, 7, {3}, {1}, {2}), 0);
+    assert_int_equal(PLACE(f, KV_CMD_HOME, 7, {5}, {4}), 0);
+    assert_int_equal(PLACE(f, KV_CMD_HELD, 7, {1}, {2}, {3}, {4}), 0);
+    uint64_t index = f->index;
+    for (unsigned i = 0; i < 2; i++) {
+        const struct kv_group *g = kv_group(f->kv, 7);
+        assert_int_equal(g->n_members, 3);
+        assert_int_equal(g->n_home, 2);
+        assert_int_equal(g->home[0], 4);
+        assert_int_equal(g->home[1], 5);
+        assert_int_equal(g->n_held, 4);
+        assert_int_equal(g->held[3], 4);
+        assert_int_equal(g->home_index, index);
+        assert_int_equal(kv_homes_index(f->kv), index);
+        kvt_reopen(f);
+    }
+    kvt_destroy(f);
+}
+
+TEST(nonsense_about_a_home_is_refused)
+{
+    struct kvt *f = kvt_create();
+    assert_int_equal(MAKE(f, 7, {1}), 0);
+    assert_int_equal(PLACE(f, KV_CMD_HOME, 6, {1}), ERR_NOT_FOUND);
+    assert_int_equal(PLACE(f, KV_CMD_HOME, 7, {2}, {2}), ERR_INVALID);
+    assert_int_equal(PLACE(f, KV_CMD_HOME, 7, {0}), ERR_INVALID);
+    assert_int_equal(place(f, KV_CMD_HOME, 7, NULL, 0), ERR_INVALID);
+    assert_int_equal(kv_group(f->kv, 7)->home[0], 1);
+    kvt_destroy(f);
+}
+
+TEST(a_damaged_row_of_a_home_is_refused)
+{
+    struct kvt *f = kvt_create();
+    struct errmsg msg = {""};
+    struct kv *kv;
+    assert_int_equal(MAKE(f, 7, {1}), 0);
+    kvt_reopen(f);
+    struct store_write w = {STORE_PUT, layout_home_key(&f->arena, 7), bytes_str("a shorter one")};
+    T_OK(f->store->ops->write(f->store, &w, 1));
+    T_ERR(ERR_CORRUPT, kv_open(f->store, 0, KVT_SHARDS, &kv, &msg));
+    kvt_destroy(f);
+}
+
 T_MAIN(T(a_group_is_made_and_found_with_its_first_members_by_id),
        T(the_same_again_in_any_order_is_done_already), T(a_gid_is_used_once),
        T(a_removed_node_is_no_member), T(nonsense_about_a_group_is_refused),
        T(there_is_an_end_to_the_number_of_groups), T(groups_are_listed_by_gid_with_the_newest),
-       T(a_damaged_row_of_a_group_is_refused))
+       T(a_damaged_row_of_a_group_is_refused),
+       T(a_group_lives_at_its_first_members_until_it_is_told_otherwise),
+       T(where_a_group_shall_live_and_where_it_does_are_kept), T(nonsense_about_a_home_is_refused),
+       T(a_damaged_row_of_a_home_is_refused))
