@@ -11,6 +11,7 @@
 #include <string.h>
 #include "cluster/base/clock.h"
 #include "cluster/ctl/cluster_add.h"
+#include "cluster/ctl/drain.h"
 #include "cluster/ctl/members.h"
 
 #define NODE_TIMEOUT_S 60
@@ -85,6 +86,18 @@ static void show_progress(struct progress *p)
     fflush(stdout);
 }
 
+/* Other groups have replicas there. False: told. */
+static bool drain(struct node_cmd *c, const struct cluster_init_node *node, const char *what)
+{
+    struct errmsg msg = {""};
+    int err = drain_node(c->client, node->id, c->ctl->timeout_s, &msg);
+    if (err < 0)
+        (void)ctl_error("node %s n%u: %s; the same command goes on from here", what, node->id,
+                        msg.text[0] ? msg.text : err_text(err));
+    c->deadline_ns = clock_mono_ns() + c->ctl->timeout_s * UINT64_C(1000000000);
+    return err == 0;
+}
+
 /* Until it is done, refused for good, or time is over. BUSY passes by itself; it is shown. */
 static int change(struct node_cmd *c, enum member_op op, const struct cluster_init_node *node,
                   const char *what)
@@ -97,6 +110,11 @@ static int change(struct node_cmd *c, enum member_op op, const struct cluster_in
         bool over = clock_mono_ns() >= c->deadline_ns;
         if (err == 0)
             return CTL_OK;
+        if (err == -ERR_MOVING && op == MEMBER_REMOVE) {
+            if (!drain(c, node, what))
+                return CTL_FAILED;
+            continue;
+        }
         if (err == -ERR_BUSY)
             errmsg_set(&p.now, err, "%s", why);
         if (over && p.now.text[0])

@@ -291,15 +291,15 @@ static int check_remove(struct group *g, uint32_t id, struct errmsg *msg)
         return peer_find(n, id) ? 0 : errmsg_set(msg, -ERR_NOT_FOUND, "n%u is no member", id);
     if (!is_voter(now, id))
         return 0;
-    const char *groups = place_of_node(n, id);
-    if (groups)
-        return errmsg_set(msg, -ERR_INVALID,
-                          "n%u has replicas of other groups (%s), which would lose a member", id,
-                          groups);
     if (now->n_voters == 1)
         return errmsg_set(msg, -ERR_INVALID, "n%u is the last voter: the data would be gone", id);
     const struct raft_conf to = target(now, MEMBER_REMOVE, id);
     int err = check_quorum(g, &to, msg);
+    const char *groups = err == 0 ? place_of_node(n, id) : NULL;
+    if (groups)
+        return errmsg_set(msg, -ERR_MOVING,
+                          "n%u has replicas of other groups (%s): they have to move first", id,
+                          groups);
     if (err == 0 && id == n->config.id)
         err = hand_over(g, msg);
     return err;

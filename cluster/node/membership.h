@@ -10,8 +10,8 @@
  * the cluster was made with have no record until their removal begins: all know them from their
  * file, but who joined meanwhile knows only members of his day.
  *
- * Group 0 has every node; what follows is about it. Other groups have the members that they were
- * made with (place.h). A node with a replica of one cannot be removed.
+ * Group 0 has every node; what follows is about it. Other groups have the members that group 0 names
+ * (place.h, reshape.h). A node where one lives cannot be removed.
  *
  * Each replica follows by what it applies (membership_applied): peers come and go, and one that is
  * removed ends. Who missed its own removal is told by the first member that it meets: a hello of a

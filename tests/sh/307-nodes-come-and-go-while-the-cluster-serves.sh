@@ -3,7 +3,6 @@
 # Of three nodes one dies and is removed, others come, and nothing that was acknowledged is lost. A
 # mount that was made before goes on.
 . "$(dirname "$0")/lib.sh"
-groups=0 # a node with a replica of another group is not removed
 need_fuse
 cluster_start 3
 cluster_mount mnt || fail "mount"

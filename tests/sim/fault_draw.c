@@ -93,8 +93,8 @@ static void draw_reads(struct sim *s, struct profile *p)
                p->anywhere);
 }
 
-/* Members stay as they are then, and no data directory is lost: a node with replicas of several
- * groups cannot be removed yet. */
+/* Members stay as they are then, and no data directory is lost: nobody moves the replicas of other
+ * groups away from a node here. */
 static void draw_groups(struct sim *s, struct profile *p)
 {
     struct rng *r = &s->reads_rng;

@@ -309,7 +309,7 @@ TEST(a_node_with_a_replica_of_another_group_is_not_removed)
     MADE(c, 5, arena_printf(&c->arena, "%u", other));
     struct test_client *k = client_connect(c, leader, ROLE_ADMIN, false);
     struct msg_member_change m = {.op = MEMBER_REMOVE, .node = other};
-    REFUSED(status_of(c, client_wait(k, CLIENT_ASK(k, member_change, &m))), ERR_INVALID,
+    REFUSED(status_of(c, client_wait(k, CLIENT_ASK(k, member_change, &m))), ERR_MOVING,
             "replicas of other groups (5)");
     client_hang_up(k);
     cluster_destroy(c);

@@ -189,7 +189,7 @@ TEST(a_node_is_removed_once_no_group_lives_there)
     struct test_client *k = client_connect(c, leader, ROLE_ADMIN, false);
     struct msg_status s;
     T_OK(dec_status(client_wait(k, CLIENT_ASK(k, member_change, &m)).body, &c->arena, &s));
-    assert_int_equal(s.status, ERR_INVALID);
+    assert_int_equal(s.status, ERR_MOVING);
     client_hang_up(k);
     const char *home = gone == 2 ? "134" : "124";
     assert_int_equal(ask_home(c, 1, home).status, 0);
