@@ -131,6 +131,8 @@ void check_node(struct sim_node *sn)
     for (unsigned gid = 1; gid <= sn->sim->profile.groups; gid++) {
         if (!sn->node || !node_group_status(sn->node, gid, &st))
             continue;
+        if (st.suspect) /* it may have been opened long after the start */
+            sn->promised[gid] = (struct promises){0};
         if (st.role == RAFT_LEADER)
             check_term_leader(sn, gid, &st);
         check_progress(sn, gid, &st);
