@@ -145,24 +145,16 @@ static int look_behind(struct recovery *r, struct found *file)
     return close_reader(r);
 }
 
-/* Segments are begun in the order of their numbers, so behind one that was never begun there is
- * none in use, and need not be searched for one. */
+/* Each file is searched that does not begin as one in use: what a start before this one had found
+ * ready may still be there (its removal was lost with the power), though later ones are in use. */
 static int classify_all(struct recovery *r)
 {
     int err = 0;
-    guint end = 0; /* past the last in use */
-    for (guint i = 0; err == 0 && i < r->files->len; i++) {
+    for (guint i = 0; err == 0 && i < r->files->len; i++)
         err = classify(r, file_at(r, i));
-        if (file_at(r, i)->in_use)
-            end = i + 1;
-    }
-    for (guint i = 0; err == 0 && i <= end && i < r->files->len; i++) {
-        if (!file_at(r, i)->unsure)
-            continue;
-        err = look_behind(r, file_at(r, i));
-        if (i == end && file_at(r, i)->in_use)
-            end++;
-    }
+    for (guint i = 0; err == 0 && i < r->files->len; i++)
+        if (file_at(r, i)->unsure)
+            err = look_behind(r, file_at(r, i));
     return err;
 }
 

@@ -111,8 +111,7 @@ static void lose_sector(struct rng *r, uint8_t *p, size_t n)
 }
 
 /* What belongs at `from` went to `to`, where something older was, all of it or one block; at its
- * own place is what was there before. (The other way round it would be two faults: recovery relies
- * on it that behind a segment that was never begun there is none.) */
+ * own place is what was there before. (The other way round it would be two faults.) */
 static void misdirect(struct sim_node *sn, const struct place *from, const struct place *to)
 {
     if (place_by_number(from, to) < 0) {
