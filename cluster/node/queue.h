@@ -6,7 +6,8 @@
  * Locks are those that are prepared (kv_conflict) and, at the leader, those of each PREPARE that is
  * in the log and not applied yet. As a leader proposes nothing that meets one of them, nothing that
  * it proposed is refused for a lock when it is applied; only what it proposed before its term's
- * first entry was applied may be, and a transaction of these comes here after all.
+ * first entry was applied, or before an outage, may be, and a transaction of these comes here after
+ * all.
  *
  * Each entry waits for one transaction whose lock it met. When its locks are gone
  * (kv_sink.released, a PREPARE that was refused), those who waited for it are tried again, the

@@ -363,6 +363,22 @@ TEST(a_lock_that_came_and_went_before_the_answer_makes_nobody_busy)
     cluster_destroy(r.c);
 }
 
+TEST(who_waits_for_a_lock_is_told_when_its_session_has_ended)
+{
+    struct rig r = two_groups();
+    uint64_t client = known_session(&r);
+    struct test_client *k = connect_to(&r, 2);
+    log_prepare(&r, client);
+    EVENTUALLY(r.c, prepared(&r, 2) == 1);
+    uint64_t id = ask_put(&r, k, client, 2);
+    EVENTUALLY(r.c, client_counter(k, "waiting_for_locks") == 1);
+    assert_int_equal(multi_close(r.c, client), 0);
+    EVENTUALLY(r.c, multi_fencing(r.c) == 0);
+    log_abort(&r);
+    assert_int_equal(frame_status(r.c, client_wait(k, id), NULL), ERR_NO_SESSION);
+    cluster_destroy(r.c);
+}
+
 /* --- a lock that stays ------------------------------------------------------------------------ */
 
 /* The coordinator's group is gone; its lock on shard high[2] stays until nodes 1 to 3 come back. */
@@ -515,6 +531,7 @@ T_MAIN(T(many_that_change_the_same_two_keys_in_two_groups_are_never_told_busy),
        T(a_wait_for_a_change_of_a_locked_key_is_answered_with_the_change),
        T(a_write_whose_entry_meets_a_lock_is_not_told_busy),
        T(a_lock_that_came_and_went_before_the_answer_makes_nobody_busy),
+       T(who_waits_for_a_lock_is_told_when_its_session_has_ended),
        T(a_write_waits_two_seconds_for_a_dead_coordinator_and_is_told_busy),
        T(a_read_waits_two_seconds_for_a_dead_coordinator_and_is_told_busy),
        T(keys_that_are_not_locked_are_served_meanwhile), T(who_hangs_up_waits_for_no_lock_any_more),
