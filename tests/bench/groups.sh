@@ -7,6 +7,7 @@
 #
 #   sh tests/bench/groups.sh [CLIENTS] [SECONDS]    default 64 4
 . "$(dirname "$0")/../sh/lib.sh"
+groups=0 # they are made here
 clients=${1:-64}
 seconds=${2:-4}
 shared=${SHARED:-$top/../shared/bench}

@@ -5,16 +5,19 @@
 #
 #   sh tests/bench/move.sh [MB]    default 2048
 . "$(dirname "$0")/../sh/lib.sh"
+groups=0 # they are made here
 mb=${1:-2048}
 PATH=$bin/tests/bench:$PATH
 cluster_start 3
 ctl --timeout 60 group create --count 3 >/dev/null || fail "group create"
 ctl --timeout 60 group join 1 2 >/dev/null || fail "group join"
 shard=7
+written() { for pid in $nodes; do awk '/^write_bytes/ { print $2 }' "/proc/$pid/io"; done | awk '{ n += $1 } END { printf "%.0f", n }'; }
+b0=$(written)
 movebench "$T/cluster/client.conf" fill $shard "$mb" || fail "fill"
+printf 'filled: %s MB written to disk by all nodes\n' "$((($(written) - b0) / 1048576))"
 from=$(ctl config --json | jq ".owners[$shard]")
 to=$((3 - from))
-written() { for pid in $nodes; do awk '/^write_bytes/ { print $2 }' "/proc/$pid/io"; done | awk '{ n += $1 } END { print n }'; }
 
 movebench "$T/cluster/client.conf" watch $shard 10 4 >still
 movebench "$T/cluster/client.conf" watch $shard "$((20 + mb / 20))" 4 >moving &
