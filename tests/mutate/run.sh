@@ -11,8 +11,8 @@
 #   bug:  what is wrong now
 #   file: where
 #   edit: a perl substitution over the whole file, which must change it
-#   by:   the tests that may find it, in this order: names of meson tests, sim:N for N seeds, or
-#         sh:NAME for a shell test whose file begins so
+#   by:   the tests that may find it, in this order: names of meson tests, sim:N for N seeds,
+#         groups:N for N seeds with several groups, or sh:NAME for a shell test whose file begins so
 #
 # RAFTFS_BY: tests to be tried in the place of those, say "sh:701".
 set -u
@@ -32,6 +32,9 @@ planted=0 found=0 missed=
 finds() { # TEST: it fails, as it should
     case $1 in
     sim:*) ! timeout 300 build/tests/sim/sim --seed 1000 --seeds "${1#sim:}" >test.log 2>&1 ;;
+    groups:*) # bit 40
+        ! timeout 300 build/tests/sim/sim --seed $((1 << 40)) --seeds "${1#groups:}" >test.log 2>&1
+        ;;
     sh:*)
         RAFTFS_BIN=$T/build timeout 300 sh tests/sh/"${1#sh:}"-*.sh >test.log 2>&1
         status=$?
