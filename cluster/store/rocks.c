@@ -17,6 +17,10 @@ static void make_shared(void)
     rocksdb_env_set_background_threads(shared_env, 1);               /* compactions */
 }
 
+/* Blob collection begins with one part of so many garbage, and ends. */
+#define BLOBS_COLLECT   3
+#define BLOBS_COLLECTED 5
+
 static rocksdb_block_based_table_options_t *table_options(void)
 {
     rocksdb_block_based_table_options_t *t = rocksdb_block_based_options_create();
@@ -37,7 +41,8 @@ static void set_blobs(rocksdb_options_t *o)
     rocksdb_options_set_min_blob_size(o, ROCKS_BLOB_MIN);
     rocksdb_options_set_blob_file_size(o, ROCKS_BLOB_FILE);
     rocksdb_options_set_blob_compression_type(o, rocksdb_no_compression);
-    rocksdb_options_set_enable_blob_gc(o, 1);
+    /* rocks_tend_blobs begins it. Then a compaction copies what is left of the oldest half. */
+    rocksdb_options_set_enable_blob_gc(o, 0);
     rocksdb_options_set_blob_gc_age_cutoff(o, 0.5);
     rocksdb_options_set_blob_gc_force_threshold(o, 0.5);
 }
@@ -101,6 +106,24 @@ rocksdb_options_t *rocks_options(void)
     rocksdb_options_set_stats_persist_period_sec(o, 0);
     rocksdb_options_set_skip_stats_update_on_db_open(o, 1);
     return without_closing_flush(o);
+}
+
+void rocks_tend_blobs(rocksdb_t *db, bool *collects)
+{
+    uint64_t size = 0, garbage = 0;
+    if (rocksdb_property_int(db, "rocksdb.live-blob-file-size", &size) != 0 ||
+        rocksdb_property_int(db, "rocksdb.live-blob-file-garbage-size", &garbage) != 0)
+        return;
+    bool worth = garbage > size / (*collects ? BLOBS_COLLECTED : BLOBS_COLLECT);
+    if (worth == *collects)
+        return;
+    const char *const key[] = {"enable_blob_garbage_collection"};
+    const char *const value[] = {worth ? "true" : "false"};
+    char *text = NULL;
+    rocksdb_set_options(db, 1, key, value, &text);
+    if (!text)
+        *collects = worth;
+    rocksdb_free(text); /* the next flush tries again */
 }
 
 static int error_code(const char *text)

@@ -26,5 +26,11 @@
 /* To be freed with rocksdb_options_destroy. Thread safe. */
 rocksdb_options_t *rocks_options(void);
 
+/* After each flush, *collects is false at first: has blob files collected while more than a third
+ * of their bytes is garbage, until it is less than a fifth. While RocksDB collects, each compaction
+ * copies the oldest half of all blobs whether garbage lies among them or not, and there is a
+ * compaction for each 64 MiB of log: left on, a store of n bytes writes some n^2 / 256 MiB. */
+void rocks_tend_blobs(rocksdb_t *db, bool *collects);
+
 /* Frees the error string; returns its code with the text in msg, "what: text". */
 int rocks_error(char *text, const char *what, struct errmsg *msg);

@@ -34,6 +34,7 @@ struct rocks {
     struct job_thread *flusher; /* NULL: flushes run on the caller's thread */
     struct store_job flushing;
     int flush_err;
+    bool collects;       /* blob files; the flusher's */
     store_done_fn *done; /* of the flush under way */
     void *done_arg;
     int failed; /* the first error of a write or flush: it is unknown what is on disk */
@@ -202,13 +203,16 @@ static int rocks_write(struct store *s, const struct store_write *w, size_t n)
     return r->failed;
 }
 
-/* On the flusher's thread: touches nothing of r that changes after opening but the result. */
+/* On the flusher's thread: touches nothing of r that changes after opening but the result and what
+ * is the flusher's. */
 static void flush_now(struct store_job *j)
 {
     struct rocks *r = container_of(j, struct rocks, flushing);
     char *text = NULL;
     rocksdb_flush(r->db, r->flush, &text);
     r->flush_err = text ? rocks_error(text, "flush", NULL) : 0;
+    if (r->flush_err == 0)
+        rocks_tend_blobs(r->db, &r->collects);
 }
 
 static void flush_ended(struct store_job *j)

@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "cluster/base/clock.h"
+#include "cluster/base/codec.h"
 #include "cluster/store/store.h"
 
 static struct store *open_store(const char *dir)
@@ -446,6 +448,79 @@ TEST(memory_stays_bounded_under_a_heavy_load)
     s->ops->close(s);
 }
 
+/* --- blobs ------------------------------------------------------------------------------------ */
+
+#define BLOB_BYTES 65536
+
+/* 16 MiB and a flush, as the node does: 256 blobs, number `from` and those that follow. */
+static void write_blobs(struct store *s, struct rng *rng, unsigned from)
+{
+    static uint8_t value[BLOB_BYTES];
+    for (unsigned i = from; i < from + 256; i++) {
+        char key[16];
+        snprintf(key, sizeof(key), "b%08x", i * 2654435761u); /* in no order */
+        put_le64(value, rng_next(rng));
+        const struct store_write w = {STORE_PUT, bytes_str(key), bytes_of(value, sizeof(value))};
+        T_OK(s->ops->write(s, &w, 1));
+    }
+    T_OK(flush(s));
+}
+
+/* By all threads of the process. */
+static uint64_t bytes_written(void)
+{
+    char *text = NULL;
+    assert_true(g_file_get_contents("/proc/self/io", &text, NULL, NULL));
+    const char *at = strstr(text, "wchar:");
+    assert_non_null(at);
+    uint64_t n = g_ascii_strtoull(at + 6, NULL, 10);
+    g_free(text);
+    return n;
+}
+
+TEST(a_store_that_grows_writes_its_blobs_once)
+{
+    struct store *s = open_store(t_path(t_tmpdir(), "store"));
+    struct rng rng = t_rng();
+    uint64_t before = bytes_written();
+    for (unsigned i = 0; i < 16; i++)
+        write_blobs(s, &rng, i * 256);
+    s->ops->close(s); /* ends what is under way */
+    uint64_t n = bytes_written() - before;
+    print_message("%llu MiB written for 256 MiB\n", (unsigned long long)n / MIB(1));
+    assert_true(n < MIB(256) + MIB(32));
+}
+
+static uint64_t blob_files_bytes(const char *dir)
+{
+    GDir *d = g_dir_open(dir, 0, NULL);
+    uint64_t sum = 0;
+    assert_non_null(d);
+    for (const char *name; (name = g_dir_read_name(d));) {
+        struct stat st;
+        if (g_str_has_suffix(name, ".blob") && stat(t_path(dir, name), &st) == 0)
+            sum += (uint64_t)st.st_size;
+    }
+    g_dir_close(d);
+    return sum;
+}
+
+TEST(what_is_left_of_blob_files_full_of_garbage_is_collected)
+{
+    const char *dir = t_path(t_tmpdir(), "store");
+    struct store *s = open_store(dir);
+    struct rng rng = t_rng();
+    /* Of each 256 three quarters are written again in the next round: 140 MiB of 512 stay. */
+    for (unsigned i = 0; i < 32; i++)
+        write_blobs(s, &rng, i * 64);
+    /* Compactions run beside: until they have caught up. */
+    const uint64_t until = clock_mono_ns() + UINT64_C(20000000000);
+    while (blob_files_bytes(dir) > MIB(300) && clock_mono_ns() < until)
+        write_blobs(s, &rng, 31 * 64);
+    assert_true(blob_files_bytes(dir) <= MIB(300));
+    s->ops->close(s);
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 4 && strcmp(argv[1], CHILD) == 0)
@@ -464,6 +539,8 @@ int main(int argc, char **argv)
         T(a_damaged_table_is_reported_as_corrupt),
         T(a_replacement_interrupted_between_two_renames_is_healed),
         T(memory_stays_bounded_under_a_heavy_load),
+        T(a_store_that_grows_writes_its_blobs_once),
+        T(what_is_left_of_blob_files_full_of_garbage_is_collected),
     };
     return t_run(argc, argv, tests, ARRAY_LEN(tests));
 }
