@@ -27,7 +27,8 @@ int apply_status(struct kv *kv, const struct kv_entry *e, const struct kv_sink *
 /* Ends with a txn_reply that is no result: nothing is kept, the same request may come again. */
 int apply_refuse(struct kv *kv, const struct kv_entry *e, const struct kv_sink *sink, int status);
 
-/* For the sink: a prepared transaction's locks are gone; the shard is served, or no longer. */
+/* For the sink: a prepared transaction's locks are gone; the shard is served, or no longer, or
+ * gone from here. */
 void apply_tell_released(struct kv *kv, const struct kv_sink *sink, const struct txid *id);
 void apply_tell_shard(struct kv *kv, const struct kv_sink *sink, unsigned shard);
 

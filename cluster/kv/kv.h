@@ -87,7 +87,8 @@ struct kv_sink {
     void (*changed)(void *ctx, struct bytes key, uint64_t version);
     /* The locks of this prepared transaction are gone: who met one (kv_conflict) may try again. */
     void (*released)(void *ctx, const struct txid *id);
-    /* The shard is served from here on, or no longer: who waits for a key in it must go. */
+    /* The shard is served from here on, or no longer: who waits for a key in it must go. Or it was
+     * large and its last row is gone (FOREIGN): a flush gives the space back. */
     void (*shard)(void *ctx, unsigned shard);
     void *ctx;
 };

@@ -9,18 +9,20 @@
  */
 #include "cluster/kv/apply.h"
 
-/* One entry deletes so many rows at most. */
-#define DELETE_ROWS 2048
+/* One entry deletes so many rows at most; and of no more bytes than these, for the store reads a
+ * value when it looks for the key behind it. */
+#define DELETE_ROWS  2048
+#define DELETE_BYTES MIB(1)
 
 static void set_state(struct kv *kv, const struct kv_entry *e, unsigned shard,
-                      enum shard_state state)
+                      enum shard_state state, struct bytes cursor)
 {
     struct kv_shard to = *kv_shard(kv, shard);
 
     to.state = state;
     to.index = e->index;
     to.staged = 0;
-    to.cursor = BYTES_NONE;
+    to.cursor = cursor;
     shards_put(&kv->owned, shard, &to, &kv->round, &kv->arena);
 }
 
@@ -97,7 +99,7 @@ static int close_shard(struct kv *kv, const struct kv_entry *e, const struct msg
     if (at == NOT_BEGUN)
         return -ERR_CONFIG_NUM;
     if (at == SHARD_MOVING)
-        set_state(kv, e, m->shard, SHARD_CLOSING);
+        set_state(kv, e, m->shard, SHARD_CLOSING, BYTES_NONE);
     return 0;
 }
 
@@ -123,7 +125,7 @@ static int freeze(struct kv *kv, const struct kv_entry *e, const struct msg_shar
         return 0;
     if (kv_prepared_on(kv, m->shard) > 0)
         return -ERR_BUSY;
-    set_state(kv, e, m->shard, SHARD_FROZEN);
+    set_state(kv, e, m->shard, SHARD_FROZEN, BYTES_NONE);
     apply_tell_shard(kv, sink, m->shard);
     return 0;
 }
@@ -144,20 +146,28 @@ static void drop_row(struct kv *kv, unsigned shard, struct bytes key)
     round_delete(&kv->round, key);
 }
 
-/* Deletes up to DELETE_ROWS rows of the shard; *ret_all: there were no more. */
-static int delete_rows(struct kv *kv, unsigned shard, bool *ret_all)
+/* Deletes the next rows of the shard; ret: the last of them, or nothing: there were no more. It
+ * goes on behind where the entry before ended, or it would walk over all that is deleted already.
+ */
+static int delete_rows(struct kv *kv, unsigned shard, struct bytes *ret)
 {
-    struct bytes lo, hi, key, value;
-    unsigned n = 0;
+    const struct kv_shard *s = kv_shard(kv, shard);
+    struct bytes lo = layout_row_key(&kv->arena, shard, s->cursor), hi, key, value,
+                 last = BYTES_NONE;
+    size_t n = 0, bytes = 0;
+    bool more = true;
 
-    layout_shard_bounds(&kv->arena, shard, 0, &lo);
     layout_shard_bounds(&kv->arena, shard + 1, 0, &hi);
     struct round_iter *it = round_iter_open(&kv->round, lo, hi);
-    for (*ret_all = false; n < DELETE_ROWS && !*ret_all; n++) {
-        *ret_all = !round_iter_next(it, &key, &value);
-        if (!*ret_all)
-            drop_row(kv, shard, key);
+    for (; n < DELETE_ROWS && bytes < DELETE_BYTES; n++) {
+        more = round_iter_next(it, &key, &value);
+        if (!more)
+            break;
+        drop_row(kv, shard, key);
+        bytes += value.n;
+        last = key;
     }
+    *ret = more ? arena_copy(&kv->arena, bytes_of(last.p + 2, last.n - 2)) : BYTES_NONE;
     return round_iter_close(it);
 }
 
@@ -165,7 +175,7 @@ int apply_move_delete(struct kv *kv, const struct kv_entry *e, struct bytes in,
                       const struct kv_sink *sink)
 {
     struct msg_shard_move m;
-    bool all;
+    struct bytes last;
 
     if (read_move(kv, in, &m) < 0)
         return apply_status(kv, e, sink, -ERR_INVALID);
@@ -176,12 +186,14 @@ int apply_move_delete(struct kv *kv, const struct kv_entry *e, struct bytes in,
         return apply_status(kv, e, sink, -ERR_INVALID);
     if (at == GONE)
         return apply_status(kv, e, sink, 0);
-    int err = delete_rows(kv, m.shard, &all);
+    int err = delete_rows(kv, m.shard, &last);
     if (err)
         return err;
     forget_caches(kv, m.shard);
-    set_state(kv, e, m.shard, all ? SHARD_FOREIGN : SHARD_DELETING);
-    return apply_status(kv, e, sink, all ? 0 : -ERR_BUSY);
+    set_state(kv, e, m.shard, last.n ? SHARD_DELETING : SHARD_FOREIGN, last);
+    if (last.n == 0 && at == SHARD_DELETING)
+        apply_tell_shard(kv, sink, m.shard);
+    return apply_status(kv, e, sink, last.n ? -ERR_BUSY : 0);
 }
 
 /* --- the new owner ---------------------------------------------------------------------------- */
@@ -336,7 +348,7 @@ static int install(struct kv *kv, const struct kv_entry *e, const struct msg_sha
     if (kv_sessions_as_of(kv) < m->as_of)
         return -ERR_BUSY;
     forget_caches(kv, m->shard);
-    set_state(kv, e, m->shard, SHARD_OWNED);
+    set_state(kv, e, m->shard, SHARD_OWNED, BYTES_NONE);
     apply_time_passed(kv, e, m->time);
     apply_tell_shard(kv, sink, m->shard);
     return 0;

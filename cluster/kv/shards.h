@@ -37,7 +37,8 @@ struct kv_shard {
     uint32_t peer;       /* where it goes to, comes from or came from */
     uint64_t index;      /* of the entry that made it so */
     uint64_t staged;     /* STAGING: pieces that were taken; the next one's number */
-    struct bytes cursor; /* STAGING: where the next piece begins (export.h); empty: all is here */
+    struct bytes cursor; /* STAGING: where the next piece begins (export.h); empty: all is here.
+                          * DELETING: the last row that was deleted */
 };
 
 struct shards {

@@ -226,6 +226,8 @@ static void on_shard(void *ctx, unsigned shard)
     struct group *g = ctx;
     wait_shard_changed(g->waits, shard);
     queue_shard_changed(g->queue);
+    if (kv_shard(g->kv, shard)->state == SHARD_FOREIGN)
+        group_want_flush(g);
 }
 
 static void on_released(void *ctx, const struct txid *id)

@@ -22,6 +22,7 @@
 #define ROCKS_OPEN_FILES     256
 #define ROCKS_BLOB_MIN       KIB(16) /* values from here on live in blob files */
 #define ROCKS_BLOB_FILE      MIB(64)
+#define ROCKS_DELETES_MANY   1024 /* so many in one flush are worth a compaction */
 
 /* To be freed with rocksdb_options_destroy. Thread safe. */
 rocksdb_options_t *rocks_options(void);

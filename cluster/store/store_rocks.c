@@ -23,6 +23,12 @@
 #define FORMAT_PATTERN "raftfs store %u\n"
 #define FORMAT_VERSION 1u
 
+/* Deleted keys: how many, and the least and the greatest of them. */
+struct deleted {
+    size_t n;
+    GByteArray *lo, *hi;
+};
+
 struct rocks {
     struct store store;
     rocksdb_t *db;
@@ -34,7 +40,10 @@ struct rocks {
     struct job_thread *flusher; /* NULL: flushes run on the caller's thread */
     struct store_job flushing;
     int flush_err;
-    bool collects;       /* blob files; the flusher's */
+    struct deleted deleted; /* since the last flush */
+    struct deleted
+        flushed;         /* since the one before, by the flush under way; the flusher's, as is: */
+    bool collects;       /* blob files */
     store_done_fn *done; /* of the flush under way */
     void *done_arg;
     int failed; /* the first error of a write or flush: it is unknown what is on disk */
@@ -188,6 +197,32 @@ static void add_write(rocksdb_writebatch_t *b, const struct store_write *w)
     }
 }
 
+static void deleted_init(struct deleted *d)
+{
+    *d = (struct deleted){0, g_byte_array_new(), g_byte_array_new()};
+}
+
+static void deleted_finish(struct deleted *d)
+{
+    g_byte_array_free(d->lo, TRUE);
+    g_byte_array_free(d->hi, TRUE);
+}
+
+static void set_bytes(GByteArray *to, struct bytes b)
+{
+    g_byte_array_set_size(to, 0);
+    g_byte_array_append(to, b.p, (guint)b.n);
+}
+
+static void count_deleted(struct deleted *d, struct bytes key)
+{
+    if (d->n == 0 || bytes_cmp(key, bytes_of(d->lo->data, d->lo->len)) < 0)
+        set_bytes(d->lo, key);
+    if (d->n == 0 || bytes_cmp(key, bytes_of(d->hi->data, d->hi->len)) > 0)
+        set_bytes(d->hi, key);
+    d->n++;
+}
+
 static int rocks_write(struct store *s, const struct store_write *w, size_t n)
 {
     struct rocks *r = rocks_of(s);
@@ -195,12 +230,27 @@ static int rocks_write(struct store *s, const struct store_write *w, size_t n)
     if (r->failed < 0)
         return r->failed;
     rocksdb_writebatch_clear(r->batch);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         add_write(r->batch, &w[i]);
+        if (w[i].op == STORE_DELETE)
+            count_deleted(&r->deleted, w[i].key);
+    }
     rocksdb_write(r->db, r->write, r->batch, &text);
     if (text)
         r->failed = rocks_error(text, "write", NULL);
     return r->failed;
+}
+
+/* A deleted row takes its space until a compaction meets it, and who deletes much and then writes
+ * nothing would wait for that for ever. */
+static void give_space_back(rocksdb_t *db, const struct deleted *d)
+{
+    char *text = NULL;
+    if (d->n < ROCKS_DELETES_MANY)
+        return;
+    rocksdb_suggest_compact_range(db, (const char *)d->lo->data, d->lo->len,
+                                  (const char *)d->hi->data, d->hi->len, &text);
+    rocksdb_free(text); /* a hint: another compaction will do it */
 }
 
 /* On the flusher's thread: touches nothing of r that changes after opening but the result and what
@@ -211,8 +261,10 @@ static void flush_now(struct store_job *j)
     char *text = NULL;
     rocksdb_flush(r->db, r->flush, &text);
     r->flush_err = text ? rocks_error(text, "flush", NULL) : 0;
-    if (r->flush_err == 0)
-        rocks_tend_blobs(r->db, &r->collects);
+    if (r->flush_err < 0)
+        return;
+    give_space_back(r->db, &r->flushed);
+    rocks_tend_blobs(r->db, &r->collects);
 }
 
 static void flush_ended(struct store_job *j)
@@ -231,6 +283,9 @@ static void rocks_flush(struct store *s, store_done_fn *done, void *arg)
     r->done = done;
     r->done_arg = arg;
     r->flushing = (struct store_job){.work = flush_now, .done = flush_ended};
+    struct deleted old = r->flushed;
+    r->flushed = r->deleted;
+    r->deleted = (struct deleted){0, old.lo, old.hi};
     if (r->failed == 0 && r->flusher) {
         job_thread_submit(r->flusher, &r->flushing);
         return;
@@ -274,6 +329,8 @@ static void rocks_close(struct store *s)
     rocksdb_writeoptions_destroy(r->write);
     rocksdb_flushoptions_destroy(r->flush);
     rocksdb_writebatch_destroy(r->batch);
+    deleted_finish(&r->deleted);
+    deleted_finish(&r->flushed);
     g_free(r);
 }
 
@@ -359,6 +416,8 @@ static int open_db(const char *dir, bool read_only, struct rocks **ret, struct e
     r->flush = rocksdb_flushoptions_create();
     rocksdb_flushoptions_set_wait(r->flush, 1);
     r->batch = rocksdb_writebatch_create();
+    deleted_init(&r->deleted);
+    deleted_init(&r->flushed);
     if (read_only)
         r->db = rocksdb_open_for_read_only(r->options, dir, 0, &text);
     else

@@ -224,6 +224,25 @@ TEST(a_row_larger_than_a_piece_and_many_small_ones_arrive)
     kvc_destroy(m.c);
 }
 
+TEST(large_rows_are_deleted_in_several_steps)
+{
+    struct mv m = mv_create();
+    static uint8_t big[KIB(400)];
+    const struct bytes keys[] = {
+        E, F, KEY("\2", "g"), KEY("\2", "h"), KEY("\2", "i"), KEY("\2", "j"), KEY("\2", "k")};
+    for (unsigned i = 0; i < ARRAY_LEN(keys); i++)
+        assert_int_equal(DO(&m, 0, WRITE(put_bytes(keys[i], bytes_of(big, sizeof(big))))), 0);
+    begin(&m);
+    freeze(&m);
+    finish(&m);
+    unsigned steps = 1;
+    while (step(&m, KV_CMD_MOVE_DELETE) == ERR_BUSY && steps++ < 10)
+        assert_int_equal(state_at(&m, 0), SHARD_DELETING);
+    assert_int_equal(steps, 3); /* 1.2 MB and 1.2 MB, and the rest */
+    assert_int_equal(rows_of(&m, 0), 0);
+    mv_destroy(&m);
+}
+
 /* --- who serves when -------------------------------------------------------------------------- */
 
 TEST(the_old_owner_serves_until_the_freeze_and_the_new_one_from_the_install)
@@ -553,6 +572,7 @@ T_MAIN(T(a_shard_arrives_with_its_keys_counter_and_results),
        T(a_shard_in_tiny_pieces_arrives_whole_whatever_changes_meanwhile),
        T(the_results_of_the_last_requests_before_the_freeze_arrive),
        T(a_row_larger_than_a_piece_and_many_small_ones_arrive),
+       T(large_rows_are_deleted_in_several_steps),
        T(the_old_owner_serves_until_the_freeze_and_the_new_one_from_the_install),
        T(a_prepared_transaction_holds_the_freeze_up_and_closing_lets_no_new_one_in),
        T(a_decide_on_a_frozen_shard_aborts_and_is_decided_at_the_new_owner),

@@ -452,13 +452,18 @@ TEST(memory_stays_bounded_under_a_heavy_load)
 
 #define BLOB_BYTES 65536
 
+static void blob_key(char key[16], unsigned i)
+{
+    snprintf(key, 16, "b%08x", i * 2654435761u); /* in no order */
+}
+
 /* 16 MiB and a flush, as the node does: 256 blobs, number `from` and those that follow. */
 static void write_blobs(struct store *s, struct rng *rng, unsigned from)
 {
     static uint8_t value[BLOB_BYTES];
     for (unsigned i = from; i < from + 256; i++) {
         char key[16];
-        snprintf(key, sizeof(key), "b%08x", i * 2654435761u); /* in no order */
+        blob_key(key, i);
         put_le64(value, rng_next(rng));
         const struct store_write w = {STORE_PUT, bytes_str(key), bytes_of(value, sizeof(value))};
         T_OK(s->ops->write(s, &w, 1));
@@ -521,6 +526,24 @@ TEST(what_is_left_of_blob_files_full_of_garbage_is_collected)
     s->ops->close(s);
 }
 
+TEST(what_is_deleted_gives_its_space_back_after_one_flush)
+{
+    const char *dir = t_path(t_tmpdir(), "store");
+    struct store *s = open_store(dir);
+    struct rng rng = t_rng();
+    for (unsigned i = 0; i < 8; i++)
+        write_blobs(s, &rng, i * 256);
+    for (unsigned i = 0; i < 8 * 256; i++) {
+        char key[16];
+        blob_key(key, i);
+        const struct store_write w = {STORE_DELETE, bytes_str(key), BYTES_NONE};
+        T_OK(s->ops->write(s, &w, 1));
+    }
+    T_OK(flush(s));
+    T_EVENTUALLY(blob_files_bytes(dir) == 0);
+    s->ops->close(s);
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 4 && strcmp(argv[1], CHILD) == 0)
@@ -540,6 +563,7 @@ int main(int argc, char **argv)
         T(a_replacement_interrupted_between_two_renames_is_healed),
         T(memory_stays_bounded_under_a_heavy_load),
         T(a_store_that_grows_writes_its_blobs_once),
+        T(what_is_deleted_gives_its_space_back_after_one_flush),
         T(what_is_left_of_blob_files_full_of_garbage_is_collected),
     };
     return t_run(argc, argv, tests, ARRAY_LEN(tests));
