@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cluster/node/check.h"
 #include "cluster/kv/digest.h"
+#include "cluster/node/damage.h"
 #include "cluster/node/request.h"
 
 /* One question about a kept state. */
@@ -105,6 +106,8 @@ static void job_step(struct group *g, struct check_job *j)
     int r = digest_step(j->digest, g->store, view, CHECK_TICK_ROWS, CHECK_TICK_BYTES);
     j->done = r != 0;
     j->err = MIN(r, 0);
+    if (r < 0 && !damage_is_alone(g))
+        group_fatal(g, r, "group %u: read the state store in %s for a check", g->gid, g->dir);
     if (r < 0)
         node_log(g->node, LOG_ERROR,
                  "check-failed gid=%u index=%" G_GUINT64_FORMAT ": read the state store in %s: %s",

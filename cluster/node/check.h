@@ -11,7 +11,8 @@
  *
  * Views and hashes are in memory only. They go when nobody has asked for CHECK_KEEP_MS, when two
  * newer checks have begun, and with the state machine (restart, snapshot). A state that cannot be
- * read is an answer (its error), not the end of the node. Administrators only.
+ * read ends the process as any other read of it does, and the next start repairs it (damage.h); but
+ * of a lone replica, which nobody could repair, it is an answer (its error). Administrators only.
  */
 #pragma once
 

@@ -29,8 +29,7 @@ static bool is_there(struct disk *d, const char *path)
     return true;
 }
 
-/* Is there nobody to be repaired from, as far as is known? */
-static bool is_alone(const struct group *g)
+bool damage_is_alone(const struct group *g)
 {
     const struct node *n = g->node;
     struct raft_conf conf;
@@ -89,7 +88,7 @@ int damage_drop_store(struct group *g, struct errmsg *msg)
     struct errmsg what = *msg;
     if (!what.text[0])
         (void)errmsg_set(&what, -ERR_CORRUPT, "a part of its state store could not be read");
-    if (is_alone(g))
+    if (damage_is_alone(g))
         return refuse(g, what.text, msg);
     group_close_state(g);
     int err = put_aside(g);
@@ -167,7 +166,7 @@ int damage_judge(struct group *g, const struct wal_group **w, struct wal_group *
     *ret_marked = false;
     if (!what)
         return 0;
-    if (is_alone(g))
+    if (damage_is_alone(g))
         return refuse(g, what, msg);
     int err = g->gid == 0 && n->log_lost ? note_lost(n) : 0;
     if (err < 0)
@@ -235,7 +234,7 @@ NORETURN void group_fatal(struct group *g, int err, const char *fmt, ...)
     va_start(ap, fmt);
     g_vsnprintf(what, sizeof(what), fmt, ap);
     va_end(ap);
-    if (err == -ERR_CORRUPT && !is_alone(g))
+    if (err == -ERR_CORRUPT && !damage_is_alone(g))
         note(g);
     node_fatal(g->node, err, "%s", what);
 }

@@ -34,6 +34,8 @@ void damage_mark(struct node *n, struct wal_recovery *rec);
  * -ERR_CORRUPT with text: refused. */
 NODISCARD int damage_drop_store(struct group *g, struct errmsg *msg);
 bool damage_noted(const struct group *g);
+/* Is there nobody to be repaired from, as far as is known? */
+bool damage_is_alone(const struct group *g);
 
 /* The store is open: does what was found cover what may have been promised? If not, *w becomes
  * *anew, a suspect without entries. *ret_marked: and its mark is queued. -ERR_CORRUPT: refused. */
